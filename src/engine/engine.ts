@@ -1,0 +1,157 @@
+import type { ModelConfig } from '../model/config.ts';
+
+/**
+ * The seam between serving and computing: a prepared prompt in, token events out. Ids, pixels and
+ * bytes only: no HTTP, no templates, no users below this line.
+ */
+export interface Engine {
+  readonly model: EngineModel;
+  readonly state: EngineState;
+  /**
+   * Generates one completion. Breaking out of the loop or aborting frees its row within one step.
+   * @throws ServeError context_length_exceeded, queue_full, draining; the signal's reason on abort
+   */
+  generate(
+    prompt: PreparedPrompt,
+    params: SamplingParams,
+    signal?: AbortSignal,
+  ): AsyncIterable<GenerateEvent>;
+  stats(): EngineStats;
+  /** Refuses new work, lets the rest finish until `deadlineMs` from now, aborts what is left. */
+  drain(deadlineMs: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export type EngineState = 'loading' | 'ready' | 'draining' | 'closed';
+
+export interface EngineModel {
+  readonly config: ModelConfig;
+  /** Longest prompt plus completion, in tokens. */
+  readonly contextTokens: number;
+  readonly precision: 'exact' | 'fast';
+}
+
+export interface EngineStats {
+  readonly running: number;
+  readonly waiting: number;
+  readonly rowCount: number;
+  /** Fraction of row tokens in use, 0..1. */
+  readonly kvUsage: number;
+}
+
+/** What the engine computes on: token ids, with each image's run of soft tokens in place. */
+export interface PreparedPrompt {
+  readonly tokens: Int32Array;
+  /** Ascending by position. */
+  readonly images: readonly PromptImage[];
+}
+
+export interface PromptImage {
+  /** Index in `tokens` of the first of the image's `tokensPerImage` soft tokens. */
+  readonly position: number;
+  readonly image: PreparedImage;
+}
+
+/** An image decoded, cropped and resized to what the vision tower takes. */
+export interface PreparedImage {
+  /** [size, size, 3], RGB, 0..255 */
+  readonly rgb: Uint8Array;
+  /** Lower-case hex SHA-256 of `rgb`. */
+  readonly sha256: string;
+}
+
+/** How the next token is chosen. All fields are filled and in range. */
+export interface SamplingParams {
+  /** Tokens to generate at most, >= 0; 0 only computes the prompt. */
+  readonly maxTokens: number;
+  /** 0 picks the most likely token; ties go to the lower id. */
+  readonly temperature: number;
+  /** Keeps the k most likely tokens; 0 is off. */
+  readonly topK: number;
+  /** Keeps the smallest set whose probability reaches this; 1 is off. */
+  readonly topP: number;
+  /** Drops tokens below this fraction of the most likely one's probability; 0 is off. */
+  readonly minP: number;
+  /** > 0; divides positive and multiplies negative logits of tokens in prompt and output; 1 is off. */
+  readonly repetitionPenalty: number;
+  /** -2..2, subtracted once for tokens in the output. */
+  readonly presencePenalty: number;
+  /** -2..2, subtracted per occurrence in the output. */
+  readonly frequencyPenalty: number;
+  /** Added to logits; -100 bans, 100 forces. */
+  readonly logitBias: ReadonlyMap<number, number>;
+  /** 0..2^32-1. The same seed gives the same tokens, whatever else runs. */
+  readonly seed: number;
+  /** Stop strings as UTF-8; the output ends before the first match. */
+  readonly stop: readonly Uint8Array[];
+  /** Ids that end the output, beside the model's own; they stay out of the text. */
+  readonly stopIds: readonly number[];
+  /** Keeps going past the model's end-of-sequence ids. */
+  readonly ignoreEos: boolean;
+  /** Alternatives to report per generated token, 0..20; null reports no log probabilities. */
+  readonly logprobs: number | null;
+  /** Alternatives to report per prompt token, 0..20; null reports none. */
+  readonly promptLogprobs: number | null;
+}
+
+export interface TokenLogprob {
+  readonly id: number;
+  /** Natural log of the softmax of the model's own logits, before temperature and filters. */
+  readonly logprob: number;
+}
+
+export interface TokenLogprobs {
+  readonly logprob: number;
+  /** Most likely first, ties by id. */
+  readonly top: readonly TokenLogprob[];
+}
+
+export type GenerateEvent =
+  | {
+      readonly type: 'prefill-end';
+      readonly promptTokens: number;
+      readonly cachedTokens: number;
+      /** One entry per prompt token when asked for; the first is null. */
+      readonly promptLogprobs: readonly (TokenLogprobs | null)[] | null;
+    }
+  | {
+      readonly type: 'token';
+      readonly id: number;
+      /**
+       * Bytes of text this token sets free. Empty for special tokens and while a possible stop
+       * string is held back; later tokens then bring the held bytes.
+       */
+      readonly bytes: Uint8Array;
+      readonly logprobs: TokenLogprobs | null;
+    }
+  | {
+      readonly type: 'finish';
+      readonly reason: FinishReason;
+      /** Bytes still held back that turned out not to be a stop string. */
+      readonly bytes: Uint8Array;
+      /** Index into `stop` when a stop string ended it. */
+      readonly stopIndex: number | null;
+      /** The id that ended it; it is not part of the text. */
+      readonly stopId: number | null;
+      readonly promptTokens: number;
+      readonly cachedTokens: number;
+      readonly completionTokens: number;
+      readonly timings: Timings;
+    };
+
+export type FinishReason = 'stop' | 'length';
+
+export interface Timings {
+  readonly queueMs: number;
+  readonly prefillMs: number;
+  readonly decodeMs: number;
+}
+
+/** Bytes of every token, for stop strings: special tokens have none. */
+export interface TokenBytes {
+  readonly vocabSize: number;
+  /** UTF-8 bytes (or part of a character) that `id` adds to the text. */
+  bytes(id: number): Uint8Array;
+  /** Ids that sampling never chooses: padding rows, image markers, `<pad>`, `<bos>`. */
+  readonly suppressed: readonly number[];
+}

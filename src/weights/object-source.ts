@@ -1,0 +1,23 @@
+/**
+ * Where weights come from. `null` means absent. Implementations: a folder (adapters/node), https and
+ * the Hugging Face hub (src/weights/https-source.ts).
+ */
+export interface ObjectSource {
+  /** For messages and logs, such as `file:/models/gemma` or `https://host/prefix`; no credentials. */
+  readonly name: string;
+  head(key: string, signal?: AbortSignal): Promise<ObjectInfo | null>;
+  /**
+   * Fills `target` with the bytes from `offset`; short or changed objects are an error, never a
+   * partial result.
+   */
+  read(key: string, offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void>;
+  /** Present where bytes are local: the same without waiting. */
+  readSync?(key: string, offset: number, target: Uint8Array): void;
+  close(): Promise<void>;
+}
+
+export interface ObjectInfo {
+  readonly sizeBytes: number;
+  /** Changes when the object does; null when the source cannot tell. */
+  readonly etag: string | null;
+}
