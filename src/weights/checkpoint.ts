@@ -14,6 +14,7 @@ export interface Checkpoint {
   readonly config: ModelConfig;
   /** Bytes of all tensors in the files. */
   readonly sizeBytes: number;
+  /** What the model uses; an int4 linear is listed as `name.qweight`, `name.qzeros`, `name.scales`. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** Any stored float tensor, widened to fp32, in stored order. */
   readFloats(name: string, signal?: AbortSignal): Promise<Float32Array>;

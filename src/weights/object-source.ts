@@ -8,11 +8,13 @@ export interface ObjectSource {
   head(key: string, signal?: AbortSignal): Promise<ObjectInfo | null>;
   /**
    * Fills `target` with the bytes from `offset`; short or changed objects are an error, never a
-   * partial result.
+   * partial result. Nothing is written to `target` once the promise has settled.
    */
   read(key: string, offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void>;
   /** Present where bytes are local: the same without waiting. */
   readSync?(key: string, offset: number, target: Uint8Array): void;
+  /** Names of all objects, without order; absent where the source cannot tell. */
+  list?(signal?: AbortSignal): Promise<readonly string[]>;
   close(): Promise<void>;
 }
 
