@@ -5,16 +5,21 @@ export interface ChatMessage {
   readonly parts: readonly MessagePart[];
 }
 
-export type MessagePart =
-  | { readonly type: 'text'; readonly text: string }
-  | {
-      readonly type: 'image';
-      readonly source: ImageSource;
-      /** Add crops of wide or tall images (pan and scan). */
-      readonly panAndScan: boolean;
-      /** Request path for error messages, such as `messages[0].content[1].image_url`. */
-      readonly param: string;
-    };
+export type MessagePart = TextPart | ImagePart;
+
+export interface TextPart {
+  readonly type: 'text';
+  readonly text: string;
+}
+
+export interface ImagePart {
+  readonly type: 'image';
+  readonly source: ImageSource;
+  /** Add crops of wide or tall images (pan and scan). */
+  readonly panAndScan: boolean;
+  /** Request path for error messages, such as `messages[0].content[1].image_url`. */
+  readonly param: string;
+}
 
 export type ImageSource =
   | { readonly type: 'bytes'; readonly bytes: Uint8Array }
