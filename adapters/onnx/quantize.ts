@@ -1,0 +1,50 @@
+/**
+ * Rounds float rows to the block formats of MatMulNBits, symmetric, one scale for `BLOCK` inputs.
+ * Used for the output head, which checkpoints store as bfloat16.
+ */
+
+export const BLOCK = 32;
+
+/**
+ * @param row [K] floats
+ * @param packed [K], value = (packed - 128) * scale
+ * @param scales [K / BLOCK]
+ */
+export function quantizeInt8(row: Float32Array, packed: Uint8Array, scales: Float32Array): void {
+  for (let block = 0, k = 0; k < row.length; block++, k += BLOCK) {
+    const largest = largestMagnitude(row, k);
+    const scale = Math.fround(largest / 127);
+    const inverse = scale === 0 ? 0 : 1 / scale;
+    scales[block] = scale;
+    for (let i = k; i < k + BLOCK; i++) {
+      packed[i] = 128 + Math.round((row[i] as number) * inverse);
+    }
+  }
+}
+
+/**
+ * @param packed [K / 2], low nibble first, value = (nibble - 8) * scale
+ * @param scales [K / BLOCK]
+ */
+export function quantizeInt4(row: Float32Array, packed: Uint8Array, scales: Float32Array): void {
+  for (let block = 0, k = 0; k < row.length; block++, k += BLOCK) {
+    const largest = largestMagnitude(row, k);
+    const scale = Math.fround(largest / 7);
+    const inverse = scale === 0 ? 0 : 1 / scale;
+    scales[block] = scale;
+    for (let i = k; i < k + BLOCK; i += 2) {
+      const low = 8 + Math.round((row[i] as number) * inverse);
+      const high = 8 + Math.round((row[i + 1] as number) * inverse);
+      packed[i >> 1] = low | (high << 4);
+    }
+  }
+}
+
+function largestMagnitude(row: Float32Array, from: number): number {
+  let largest = 0;
+  for (let i = from; i < from + BLOCK; i++) {
+    const magnitude = Math.abs(row[i] as number);
+    if (magnitude > largest) largest = magnitude;
+  }
+  return largest;
+}
