@@ -8,7 +8,7 @@
  */
 
 /** Tokens: local entries move by multiples of this. Attention kernels are bit-stable under it. */
-export const RING_ALIGN_TOKENS = 128;
+const RING_ALIGN_TOKENS = 128;
 
 /** Tokens a decode compaction leaves before the window, so that a small cut-back stays free. */
 const CUT_BACK_TOKENS = 64;

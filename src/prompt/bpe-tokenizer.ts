@@ -46,9 +46,19 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
     return text.subarray(offsets[id], offsets[id + 1]);
   }
 
+  let longestTokenBytes = 0;
+  for (let id = 0; id < tokenCount; id++) {
+    // A space is spelled with three bytes, so this bounds the raw text from above.
+    longestTokenBytes = Math.max(
+      longestTokenBytes,
+      (offsets[id + 1] as number) - (offsets[id] as number),
+    );
+  }
+
   return {
     vocabSize: tokenCount,
     special,
+    longestTokenBytes,
     encode(input) {
       const ids: number[] = [];
       encodeInto(input, ids);

@@ -11,6 +11,8 @@ import type { PromptSegment, Tokenizer } from './tokenizer.ts';
 export interface PreparerOptions {
   readonly tokenizer: Tokenizer;
   readonly model: ModelConfig;
+  /** Longest prompt plus completion, in tokens: what cannot fit is refused before work is done. */
+  readonly contextTokens: number;
   readonly loadImage: LoadImage;
 }
 
@@ -30,7 +32,7 @@ export interface PromptWithCounts extends PreparedPrompt {
 
 /** @throws ServeError invalid_checkpoint when tokenizer and model do not belong together */
 export function createPreparer(options: PreparerOptions): Preparer {
-  const { tokenizer, model, loadImage } = options;
+  const { tokenizer, model, contextTokens, loadImage } = options;
   requireSameTokens(tokenizer, model);
   const validIds = Math.min(tokenizer.vocabSize, model.text.vocabSize);
   const vision = model.vision;
@@ -41,6 +43,10 @@ export function createPreparer(options: PreparerOptions): Preparer {
   ): Promise<PromptWithCounts> {
     const pieces = renderChat(input.messages, input);
     const parts = pieces.flatMap((piece) => (piece.type === 'image' ? [piece.part] : []));
+    requireRoom(
+      pieces.reduce((sum, piece) => sum + (piece.type === 'text' ? piece.text.length : 0), 0),
+      parts.length * (vision?.tokensPerImage ?? 0),
+    );
     if (vision === null) {
       if (parts[0] !== undefined) throw refuseImage(parts[0]);
       return finish(tokenizer.encodeSegments(toSegments(pieces, tokenizer, null, [])));
@@ -48,6 +54,16 @@ export function createPreparer(options: PreparerOptions): Preparer {
     const loaded = await loadImages(parts, loadImage, vision, signal);
     const tokens = tokenizer.encodeSegments(toSegments(pieces, tokenizer, vision, loaded));
     return placeImages(tokens, loaded.flat(), vision);
+  }
+
+  /** Tokenizing megabytes takes seconds, so what no tokenization could make fit ends here. */
+  function requireRoom(characters: number, imageTokens: number): void {
+    const least = imageTokens + Math.ceil(characters / tokenizer.longestTokenBytes);
+    if (least <= contextTokens) return;
+    throw new ServeError(
+      'context_length_exceeded',
+      `The context holds ${contextTokens} tokens, but ${characters} characters of text and ${imageTokens} image tokens make at least ${least}. Shorten the prompt.`,
+    );
   }
 
   function checkIds(ids: readonly number[]): readonly number[] {
@@ -70,6 +86,7 @@ export function createPreparer(options: PreparerOptions): Preparer {
         case 'chat':
           return prepareChat(input, signal);
         case 'text': {
+          requireRoom(input.text.length, 0);
           const ids = tokenizer.encode(input.text);
           return finish(input.addBos ? [tokenizer.special.bos, ...ids] : ids);
         }

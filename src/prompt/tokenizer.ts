@@ -3,6 +3,8 @@ export interface Tokenizer {
   /** Ids 0..vocabSize-1 have a text; the model may have more (padding) rows. */
   readonly vocabSize: number;
   readonly special: SpecialTokens;
+  /** UTF-8 bytes of text one token can stand for at most: n tokens hold no more than n times this. */
+  readonly longestTokenBytes: number;
   /** Encodes plain text: control tokens spelled out in it stay text. */
   encode(text: string): number[];
   /**

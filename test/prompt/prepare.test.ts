@@ -55,7 +55,7 @@ const loadImage: LoadImage = async ({ param, panAndScan }) =>
     : [pixels(param)];
 
 function preparer(overrides: { model?: ModelConfig; loadImage?: LoadImage } = {}): Preparer {
-  return createPreparer({ tokenizer, model, loadImage, ...overrides });
+  return createPreparer({ tokenizer, model, contextTokens: 4096, loadImage, ...overrides });
 }
 
 describe('the demo model', () => {
@@ -220,6 +220,48 @@ describe('raw prompts', () => {
   });
 });
 
+describe('prompts that cannot fit', () => {
+  const refusal = { code: 'context_length_exceeded', status: 400 };
+
+  test('are refused before megabytes are tokenized', async () => {
+    let encodedCharacters = 0;
+    const counting: Tokenizer = {
+      ...tokenizer,
+      encode: (text) => {
+        encodedCharacters += text.length;
+        return tokenizer.encode(text);
+      },
+    };
+    const counted = createPreparer({
+      tokenizer: counting,
+      model,
+      contextTokens: 4096,
+      loadImage,
+    });
+    const text = 'a'.repeat(4096 * tokenizer.longestTokenBytes + 1);
+    await expect(counted.prepare({ type: 'text', text, addBos: true })).rejects.toMatchObject(
+      refusal,
+    );
+    const message = { role: 'user', parts: [{ type: 'text', text }] } as const;
+    await expect(counted.prepare(chat([message]))).rejects.toMatchObject(refusal);
+    expect(encodedCharacters).toBe(0);
+  });
+
+  test('are refused before a picture too many is loaded', async () => {
+    const part = { type: 'image', panAndScan: false, param: 'p' } as const;
+    const source = { type: 'bytes', bytes: new Uint8Array(0) } as const;
+    const parts = Array.from({ length: 257 }, () => ({ ...part, source }));
+    let loadedCount = 0;
+    const counting: LoadImage = async () => {
+      loadedCount++;
+      return [pixels('one')];
+    };
+    const counted = preparer({ loadImage: counting });
+    await expect(counted.prepare(chat([{ role: 'user', parts }]))).rejects.toMatchObject(refusal);
+    expect(loadedCount).toBe(0);
+  });
+});
+
 describe('a tokenizer of another model', () => {
   test.each<[string, (config: ModelConfig) => ModelConfig, string]>([
     [
@@ -266,7 +308,7 @@ describeWithRealVocabulary("prompts with Gemma's vocabulary", (files) => {
       { ...model, text: { ...model.text, vocabSize: 262_208 } },
       { tokensPerImage: 256, beginImageId: 255_999, endImageId: 256_000, imageTokenId: 262_144 },
     );
-    gemma = createPreparer({ tokenizer: real, model: config, loadImage });
+    gemma = createPreparer({ tokenizer: real, model: config, contextTokens: 4096, loadImage });
   });
 
   const rendered = Object.entries(chatGoldens).filter(([, golden]) => 'ids_rle' in golden);

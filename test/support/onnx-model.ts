@@ -41,10 +41,11 @@ export function promptParts(
 ): { from: number; to: number; image: number | null }[] {
   const parts: { from: number; to: number; image: number | null }[] = [];
   let image = 0;
-  for (let from = 0; from < tokens.length; ) {
+  for (let from = 0; from < tokens.length;) {
     const isImage = tokens[from] === imageTokenId;
-    let to = isImage ? from + tokensPerImage : from;
-    while (!isImage && to < tokens.length && tokens[to] !== imageTokenId) to++;
+    const nextImage = tokens.indexOf(imageTokenId, from);
+    const textEnd = nextImage < 0 ? tokens.length : nextImage;
+    const to = isImage ? from + tokensPerImage : textEnd;
     parts.push({ from, to, image: isImage ? image++ : null });
     from = to;
   }

@@ -1,0 +1,71 @@
+import { ServeError } from '../errors.ts';
+import type { EngineModel, PreparedPrompt, SamplingParams } from './engine.ts';
+
+/**
+ * Checks a prompt before it takes a place in the queue.
+ * @throws ServeError context_length_exceeded, invalid_request
+ */
+export function checkPrompt(
+  model: EngineModel,
+  prompt: PreparedPrompt,
+  params: SamplingParams,
+): void {
+  const { tokens, images } = prompt;
+  const { contextTokens } = model;
+  if (tokens.length === 0) {
+    throw new ServeError('invalid_request', 'The prompt is empty: send at least one token.');
+  }
+  if (tokens.length + params.maxTokens > contextTokens) {
+    throw new ServeError(
+      'context_length_exceeded',
+      `The context holds ${contextTokens} tokens, but the prompt has ${tokens.length} and ` +
+        `${params.maxTokens} were asked for as completion (${tokens.length + params.maxTokens} ` +
+        'in all). Shorten the prompt or lower max_tokens.',
+    );
+  }
+  const { vocabSize } = model.config.text;
+  for (let at = 0; at < tokens.length; at++) {
+    const id = tokens[at] ?? 0;
+    if (id < 0 || id >= vocabSize) {
+      throw new ServeError(
+        'invalid_request',
+        `Prompt token ${at} is ${id}; this model's ids are 0 to ${vocabSize - 1}.`,
+      );
+    }
+  }
+  const vision = model.config.vision;
+  if (vision === null) {
+    if (images.length === 0) return;
+    throw new ServeError(
+      'invalid_request',
+      `The prompt has ${images.length} image(s), but this model reads text only.`,
+    );
+  }
+  let free = 0;
+  for (const { position } of images) {
+    const end = position + vision.tokensPerImage;
+    if (position < free || end > tokens.length) {
+      throw new ServeError(
+        'invalid_request',
+        `The image run at prompt token ${position} overlaps another or leaves the prompt.`,
+      );
+    }
+    free = end;
+  }
+}
+
+/** Milliseconds, bounds of what a refused client is told to wait. */
+const SHORTEST_RETRY_MS = 500;
+const LONGEST_RETRY_MS = 60_000;
+
+/** Builds the refusal of a request that finds the queue full. */
+export function queueFull(waiting: number, rowCount: number, meanSequenceMs: number): ServeError {
+  const expectedMs = (meanSequenceMs * (waiting + 1)) / rowCount;
+  return new ServeError(
+    'queue_full',
+    `All ${rowCount} rows are busy and ${waiting} requests wait already. Retry later.`,
+    {
+      retryAfterMs: Math.round(Math.min(LONGEST_RETRY_MS, Math.max(SHORTEST_RETRY_MS, expectedMs))),
+    },
+  );
+}

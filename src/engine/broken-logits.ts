@@ -1,0 +1,14 @@
+import { ServeError } from '../errors.ts';
+
+/** What a broken forward pass looks like from here: better an error than nonsense text. */
+export function brokenLogits(what: string): ServeError {
+  return new ServeError(
+    'internal',
+    `The model computed no usable logits: ${what}. The weights or the device may be faulty.`,
+  );
+}
+
+/** As `brokenLogits`, for a logit that is not a number. */
+export function nanLogit(id: number): ServeError {
+  return brokenLogits(`the logit of token ${id} is NaN`);
+}

@@ -1,0 +1,108 @@
+import type { Backend } from './backend.ts';
+import type { PreparedImage } from './engine.ts';
+
+export interface ImageEncoder {
+  /** Starts encoding the image unless it is already there or under way for another sequence. */
+  acquire(image: PreparedImage): ImageLease;
+  /** Resolves when the encodings asked for so far are over. */
+  settled(): Promise<void>;
+}
+
+/** One user's claim on an image's embeddings; the last release drops them. */
+export interface ImageLease {
+  /** [tokensPerImage, hiddenSize], or null while under way. */
+  readonly embedding: Float32Array | null;
+  /** Why encoding failed; null otherwise. */
+  readonly failure: { readonly error: unknown } | null;
+  /** May be called more than once. */
+  release(): void;
+}
+
+export interface ImageEncoderOptions {
+  readonly backend: Backend;
+  /** Images to [count, 3, size, size], RGB, as the vision tower takes them. */
+  readonly toPixels: (images: readonly PreparedImage[]) => Float32Array;
+  /** An image became ready or failed. */
+  readonly onSettled: () => void;
+}
+
+interface Entry {
+  readonly image: PreparedImage;
+  readonly controller: AbortController;
+  users: number;
+  embedding: Float32Array | null;
+  failure: { readonly error: unknown } | null;
+}
+
+/**
+ * Encodes images beside the steps, one at a time in order of demand: the vision tower's
+ * activations are large. An image used by several sequences at once is encoded once.
+ */
+export function createImageEncoder(options: ImageEncoderOptions): ImageEncoder {
+  const entries = new Map<string, Entry>();
+  const queue: Entry[] = [];
+  let pumping: Promise<void> | null = null;
+
+  async function pump(): Promise<void> {
+    // Decodes under way come first; and acquire returns before its image can settle.
+    await Promise.resolve();
+    for (let entry = queue.shift(); entry !== undefined; entry = queue.shift()) {
+      if (entry.users === 0) continue;
+      const { signal } = entry.controller;
+      try {
+        const pixels = options.toPixels([entry.image]);
+        entry.embedding = await options.backend.encodeImages(pixels, 1, signal);
+      } catch (error) {
+        entry.failure = { error };
+      }
+      if (entry.users > 0) options.onSettled();
+    }
+    pumping = null;
+  }
+
+  function release(entry: Entry): void {
+    entry.users--;
+    if (entry.users > 0) return;
+    if (entries.get(entry.image.sha256) === entry) entries.delete(entry.image.sha256);
+    entry.controller.abort(new DOMException('nobody waits for this image any more', 'AbortError'));
+    entry.embedding = null;
+  }
+
+  return {
+    acquire(image) {
+      let entry = entries.get(image.sha256);
+      // A failure is not kept for later users: it may have been the device's bad moment.
+      if (entry === undefined || entry.failure !== null) {
+        entry = {
+          image,
+          controller: new AbortController(),
+          users: 0,
+          embedding: null,
+          failure: null,
+        };
+        entries.set(image.sha256, entry);
+        queue.push(entry);
+        pumping ??= pump();
+      }
+      const held = entry;
+      held.users++;
+      let isHeld = true;
+      return {
+        get embedding() {
+          return held.embedding;
+        },
+        get failure() {
+          return held.failure;
+        },
+        release() {
+          if (!isHeld) return;
+          isHeld = false;
+          release(held);
+        },
+      };
+    },
+    async settled() {
+      await pumping;
+    },
+  };
+}

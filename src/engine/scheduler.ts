@@ -1,0 +1,144 @@
+/** What the scheduler sees of a sequence. */
+export interface Schedulable {
+  readonly promptTokens: number;
+  /** Tokens whose keys and values are in the row. */
+  readonly computed: number;
+  /** Index of the first soft token of each image run, ascending. */
+  readonly imagePositions: readonly number[];
+  /** null while waiting. */
+  readonly row: number | null;
+  /** The reader is behind: make no more tokens for now. */
+  readonly isPaused: boolean;
+  readonly wantsPromptLogprobs: boolean;
+  /** false when only the prompt is computed. */
+  readonly wantsTokens: boolean;
+  isImageReady(imageIndex: number): boolean;
+}
+
+export interface ScheduleState<S extends Schedulable> {
+  /** Sequences that have a row, longest running first. */
+  readonly running: readonly S[];
+  /** First come, first served. */
+  readonly waiting: readonly S[];
+  /** Ascending. */
+  readonly freeRows: readonly number[];
+  readonly limits: ScheduleLimits;
+}
+
+export interface ScheduleLimits {
+  /** Longest text chunk, in tokens; >= 3. */
+  readonly chunkTokens: number;
+  /** Length of an image run, in tokens. */
+  readonly tokensPerImage: number;
+  /** Prompt tokens that fit into the time running decodes may be held up; may be Infinity. */
+  readonly budgetTokens: number;
+}
+
+/** One step: sequences to admit first, then what to compute. */
+export interface Plan<S extends Schedulable> {
+  readonly admissions: readonly Admission<S>[];
+  /** Ascending by row. */
+  readonly decode: readonly S[];
+  readonly chunk: ChunkPlan<S> | null;
+}
+
+export interface Admission<S extends Schedulable> {
+  readonly sequence: S;
+  readonly row: number;
+}
+
+export interface ChunkPlan<S extends Schedulable> {
+  readonly sequence: S;
+  /** Prompt tokens [start, end). */
+  readonly start: number;
+  readonly end: number;
+  /** The image whose run this is; null for text. */
+  readonly imageIndex: number | null;
+  readonly logits: 'none' | 'last' | 'all';
+}
+
+/** Positions per chunk that get logits: each takes vocabSize floats. */
+const LOGPROB_CHUNK_TOKENS = 32;
+/** However slow the device, a prompt advances by this many tokens beside decodes. */
+const SHORTEST_BUDGET_TOKENS = 16;
+
+/**
+ * Plans one step: waiting sequences take free rows in order; every running row past its prompt
+ * decodes one token; and the longest waiting prompt whose next part is ready gets one chunk.
+ * Pure: nothing is changed.
+ */
+export function schedule<S extends Schedulable>(state: ScheduleState<S>): Plan<S> {
+  const admissions: Admission<S>[] = [];
+  for (const row of state.freeRows) {
+    const sequence = state.waiting[admissions.length];
+    if (sequence === undefined) break;
+    admissions.push({ sequence, row });
+  }
+  const decode = state.running.filter(
+    (sequence) => sequence.computed >= sequence.promptTokens && !sequence.isPaused,
+  );
+  decode.sort((a, b) => (a.row ?? 0) - (b.row ?? 0));
+  return { admissions, decode, chunk: planChunk(state, admissions, decode.length > 0) };
+}
+
+function planChunk<S extends Schedulable>(
+  state: ScheduleState<S>,
+  admissions: readonly Admission<S>[],
+  besideDecodes: boolean,
+): ChunkPlan<S> | null {
+  const prefilling = [...state.running, ...admissions.map(({ sequence }) => sequence)];
+  for (const sequence of prefilling) {
+    if (sequence.computed >= sequence.promptTokens) continue;
+    const chunk = nextChunk(sequence, state.limits, besideDecodes);
+    if (chunk !== null) return chunk;
+  }
+  return null;
+}
+
+/** The next chunk of one prompt, or null while it waits for an image. */
+export function nextChunk<S extends Schedulable>(
+  sequence: S,
+  limits: ScheduleLimits,
+  besideDecodes: boolean,
+): ChunkPlan<S> | null {
+  const start = sequence.computed;
+  const imageIndex = sequence.imagePositions.findIndex((position) => position >= start);
+  const partEnd =
+    imageIndex < 0 ? sequence.promptTokens : (sequence.imagePositions[imageIndex] ?? 0);
+  if (partEnd === start) {
+    if (!sequence.isImageReady(imageIndex)) return null;
+    const end = start + limits.tokensPerImage;
+    // Soft tokens are never predicted, so only the run's last position can be of use.
+    const isWanted = sequence.wantsPromptLogprobs || isLastOf(sequence, end);
+    return { sequence, start, end, imageIndex, logits: isWanted ? 'last' : 'none' };
+  }
+  let limit = limits.chunkTokens;
+  if (besideDecodes) {
+    limit = Math.min(limit, Math.max(SHORTEST_BUDGET_TOKENS, limits.budgetTokens));
+  }
+  if (sequence.wantsPromptLogprobs) limit = Math.min(limit, LOGPROB_CHUNK_TOKENS);
+  const end = start + chunkLength(partEnd - start, limit);
+  if (sequence.wantsPromptLogprobs)
+    return { sequence, start, end, imageIndex: null, logits: 'all' };
+  return {
+    sequence,
+    start,
+    end,
+    imageIndex: null,
+    logits: isLastOf(sequence, end) ? 'last' : 'none',
+  };
+}
+
+/**
+ * Tokens to take of a text part with `left` tokens: at most `limit`, and never so that a chunk of
+ * one token arises, since kernels for one token round differently from those for several.
+ * @param limit >= 3
+ */
+export function chunkLength(left: number, limit: number): number {
+  if (left <= limit) return left;
+  return left - limit === 1 ? limit - 1 : limit;
+}
+
+function isLastOf(sequence: Schedulable, end: number): boolean {
+  return end === sequence.promptTokens && sequence.wantsTokens;
+}

@@ -1,0 +1,182 @@
+import type {
+  FinishReason,
+  GenerateEvent,
+  PreparedPrompt,
+  SamplingParams,
+  TokenBytes,
+  TokenLogprobs,
+} from './engine.ts';
+import { createEventQueue } from './event-queue.ts';
+import type { EventQueue } from './event-queue.ts';
+import type { ImageLease } from './image-encoder.ts';
+import type { TokenHistory } from './sampler.ts';
+import type { Schedulable } from './scheduler.ts';
+import { createStopMatcher } from './stop-matcher.ts';
+import type { StopMatcher } from './stop-matcher.ts';
+
+/** Unread events after which a sequence pauses until its reader catches up. */
+const EVENT_LIMIT = 32;
+
+const NO_BYTES = new Uint8Array(0);
+
+export interface SequenceOptions {
+  readonly prompt: PreparedPrompt;
+  readonly params: SamplingParams;
+  readonly tokens: TokenBytes;
+  /** Ids that end every output of the model. */
+  readonly eosIds: readonly number[];
+  readonly arrivedMs: number;
+  /** The reader of a full event queue took an event. */
+  readonly onRoom: () => void;
+}
+
+/** How a sequence came to its end, for statistics. */
+export type Outcome = FinishReason | 'abort' | 'error';
+
+/**
+ * One request inside the engine, as counters: `computed` tokens are in the row, the prompt has
+ * `promptTokens`, and the last generated token is the one not computed yet. Prefill and decode are
+ * only different distances between them.
+ */
+export class Sequence implements Schedulable {
+  readonly prompt: PreparedPrompt;
+  readonly params: SamplingParams;
+  readonly promptTokens: number;
+  readonly imagePositions: readonly number[];
+  readonly wantsTokens: boolean;
+  readonly wantsPromptLogprobs: boolean;
+  readonly events: EventQueue<GenerateEvent>;
+  readonly history: TokenHistory;
+  /** By image; empty until admission. */
+  images: readonly ImageLease[] = [];
+  row: number | null = null;
+  computed = 0;
+  /** Prompt tokens whose keys and values were reused. */
+  readonly cachedTokens = 0;
+  completionTokens = 0;
+  /** The newest generated token, input of the next decode. */
+  lastToken = 0;
+  /** Set once; the row is freed before the next step. */
+  outcome: Outcome | null = null;
+  readonly arrivedMs: number;
+  admittedMs = 0;
+  private prefillEndMs = 0;
+  private readonly tokens: TokenBytes;
+  private readonly endIds: ReadonlySet<number>;
+  private readonly matcher: StopMatcher;
+  private readonly outputCounts = new Map<number, number>();
+  /** One per prompt token; those never predicted (the first, image soft tokens) stay null. */
+  private readonly promptLogprobs: (TokenLogprobs | null)[] | null;
+
+  constructor(options: SequenceOptions) {
+    const { prompt, params } = options;
+    this.prompt = prompt;
+    this.params = params;
+    this.promptTokens = prompt.tokens.length;
+    this.imagePositions = prompt.images.map(({ position }) => position);
+    this.wantsTokens = params.maxTokens > 0;
+    this.wantsPromptLogprobs = params.promptLogprobs !== null;
+    this.promptLogprobs = this.wantsPromptLogprobs
+      ? Array.from({ length: this.promptTokens }, () => null)
+      : null;
+    this.events = createEventQueue(EVENT_LIMIT, options.onRoom);
+    this.tokens = options.tokens;
+    this.endIds = new Set(
+      params.ignoreEos ? params.stopIds : [...options.eosIds, ...params.stopIds],
+    );
+    this.matcher = createStopMatcher(params.stop);
+    const looksBack = params.repetitionPenalty !== 1;
+    this.history = {
+      prompt: new Set(looksBack ? prompt.tokens : []),
+      output: this.outputCounts,
+    };
+    this.arrivedMs = options.arrivedMs;
+  }
+
+  get isPaused(): boolean {
+    return this.events.isFull;
+  }
+
+  isImageReady(imageIndex: number): boolean {
+    return (this.images[imageIndex]?.embedding ?? null) !== null;
+  }
+
+  /** Keeps what the logits at prompt position `position - 1` said of the token at `position`. */
+  setPromptLogprobs(position: number, logprobs: TokenLogprobs): void {
+    if (this.promptLogprobs !== null) this.promptLogprobs[position] = logprobs;
+  }
+
+  /** The whole prompt is in the row. */
+  endPrefill(nowMs: number): void {
+    this.prefillEndMs = nowMs;
+    this.events.push({
+      type: 'prefill-end',
+      promptTokens: this.promptTokens,
+      cachedTokens: this.cachedTokens,
+      promptLogprobs: this.promptLogprobs,
+    });
+    if (!this.wantsTokens) this.finish('length', nowMs, NO_BYTES, null, null);
+  }
+
+  /** Takes the next generated token. */
+  append(id: number, logprobs: TokenLogprobs | null, nowMs: number): void {
+    this.lastToken = id;
+    this.completionTokens++;
+    this.outputCounts.set(id, (this.outputCounts.get(id) ?? 0) + 1);
+    if (this.endIds.has(id)) {
+      this.events.push({ type: 'token', id, bytes: NO_BYTES, logprobs });
+      this.finish('stop', nowMs, this.matcher.flush(), null, id);
+      return;
+    }
+    const { released, stopIndex } = this.matcher.push(this.tokens.bytes(id));
+    this.events.push({ type: 'token', id, bytes: released, logprobs });
+    if (stopIndex !== null) {
+      this.finish('stop', nowMs, NO_BYTES, stopIndex, null);
+    } else if (this.completionTokens >= this.params.maxTokens) {
+      this.finish('length', nowMs, this.matcher.flush(), null, null);
+    }
+  }
+
+  /** Ends the sequence with an error its reader gets after what it has not read yet. */
+  fail(error: unknown): void {
+    this.outcome ??= 'error';
+    this.events.fail(error);
+  }
+
+  /** Ends the sequence because nobody wants its events any more. */
+  abort(reason: unknown): void {
+    this.outcome ??= 'abort';
+    this.events.abort(reason);
+  }
+
+  private finish(
+    reason: FinishReason,
+    nowMs: number,
+    bytes: Uint8Array,
+    stopIndex: number | null,
+    stopId: number | null,
+  ): void {
+    this.outcome = reason;
+    this.events.push({
+      type: 'finish',
+      reason,
+      bytes,
+      stopIndex,
+      stopId,
+      promptTokens: this.promptTokens,
+      cachedTokens: this.cachedTokens,
+      completionTokens: this.completionTokens,
+      timings: {
+        queueMs: elapsed(this.arrivedMs, this.admittedMs),
+        prefillMs: elapsed(this.admittedMs, this.prefillEndMs),
+        decodeMs: elapsed(this.prefillEndMs, nowMs),
+      },
+    });
+    this.events.end();
+  }
+}
+
+/** Wall clocks may be set back; a duration is never negative. */
+function elapsed(fromMs: number, toMs: number): number {
+  return Math.max(0, toMs - fromMs);
+}

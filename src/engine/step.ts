@@ -1,0 +1,126 @@
+import { ServeError } from '../errors.ts';
+import type { ForwardStep, StepLogits } from './backend.ts';
+import { createLogprobReader } from './logprobs.ts';
+import { createSampler } from './sampler.ts';
+import type { ChunkPlan, Plan } from './scheduler.ts';
+import type { Sequence } from './sequence.ts';
+
+/** Alternatives a request can ask for per token. */
+const MAX_TOP_LOGPROBS = 20;
+
+/** What a plan means to a backend. */
+export function toForwardStep(plan: Plan<Sequence>): ForwardStep {
+  const { chunk } = plan;
+  return {
+    decode: plan.decode.map((sequence) => ({
+      row: sequence.row ?? 0,
+      start: sequence.computed,
+      token: sequence.lastToken,
+    })),
+    chunk:
+      chunk === null
+        ? null
+        : {
+            row: chunk.sequence.row ?? 0,
+            start: chunk.start,
+            tokens: chunk.sequence.prompt.tokens.slice(chunk.start, chunk.end),
+            image:
+              chunk.imageIndex === null
+                ? null
+                : (chunk.sequence.images[chunk.imageIndex]?.embedding ?? null),
+            logits: chunk.logits,
+          },
+  };
+}
+
+export interface UpdateOptions {
+  /** Width of the logits. */
+  readonly vocabSize: number;
+  readonly tokensPerImage: number;
+  /** Ids never chosen. */
+  readonly suppressed: readonly number[];
+}
+
+/** Moves the sequences of a plan on by the logits their step computed. */
+export type Update = (plan: Plan<Sequence>, logits: StepLogits, nowMs: number) => void;
+
+/** Creates the update; it owns the sampling buffers, so there is one per engine. */
+export function createUpdate(options: UpdateOptions): Update {
+  const { vocabSize, tokensPerImage, suppressed } = options;
+  const sampler = createSampler({ vocabSize, suppressed });
+  const logprobReader = createLogprobReader(MAX_TOP_LOGPROBS);
+
+  function updatePrefill(chunk: ChunkPlan<Sequence>, logits: Float32Array, nowMs: number): void {
+    const { sequence, end } = chunk;
+    const positions = chunk.logits === 'none' ? 0 : logits.length / vocabSize;
+    const { promptLogprobs } = sequence.params;
+    if (promptLogprobs !== null) readPrompt(sequence, end - positions, logits, promptLogprobs);
+    if (end < sequence.promptTokens) return;
+    sequence.endPrefill(nowMs);
+    if (sequence.wantsTokens) sampleNext(sequence, rowOf(logits, positions - 1), nowMs);
+  }
+
+  /** Reads what logits at prompt positions from `first` on say of the token after each. */
+  function readPrompt(
+    sequence: Sequence,
+    first: number,
+    logits: Float32Array,
+    topCount: number,
+  ): void {
+    const last = first + logits.length / vocabSize;
+    for (let position = first + 1; position <= last; position++) {
+      if (position >= sequence.promptTokens || isSoftToken(sequence, position)) continue;
+      const id = sequence.prompt.tokens[position] ?? 0;
+      const row = rowOf(logits, position - first - 1);
+      sequence.setPromptLogprobs(position, logprobReader.read(row, id, topCount));
+    }
+  }
+
+  function isSoftToken(sequence: Sequence, position: number): boolean {
+    return sequence.imagePositions.some(
+      (start) => position >= start && position < start + tokensPerImage,
+    );
+  }
+
+  function sampleNext(sequence: Sequence, logits: Float32Array, nowMs: number): void {
+    const { params, history, completionTokens } = sequence;
+    const id = sampler.sample(logits, params, history, completionTokens);
+    const logprobs =
+      params.logprobs === null ? null : logprobReader.read(logits, id, params.logprobs);
+    sequence.append(id, logprobs, nowMs);
+  }
+
+  /** A view [vocabSize] of row `index`. */
+  function rowOf(logits: Float32Array, index: number): Float32Array {
+    return logits.subarray(index * vocabSize, (index + 1) * vocabSize);
+  }
+
+  return (plan, logits, nowMs) => {
+    for (const [index, sequence] of plan.decode.entries()) {
+      sequence.computed++;
+      guard(sequence, () => sampleNext(sequence, rowOf(logits.decode, index), nowMs));
+    }
+    const { chunk } = plan;
+    if (chunk === null) return;
+    chunk.sequence.computed = chunk.end;
+    if (chunk.imageIndex !== null) chunk.sequence.images[chunk.imageIndex]?.release();
+    guard(chunk.sequence, () => updatePrefill(chunk, logits.chunk, nowMs));
+  };
+}
+
+/** Keeps what already has a code; wraps everything else with its cause. */
+export function asServeError(error: unknown, what: string): ServeError {
+  if (ServeError.is(error)) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new ServeError('internal', `${what} failed: ${reason}`, { cause: error });
+}
+
+/** An error of one sequence (broken logits) ends that one only; an ended one is left alone. */
+function guard(sequence: Sequence, update: () => void): void {
+  if (sequence.outcome !== null) return;
+  try {
+    update();
+  } catch (error) {
+    sequence.fail(asServeError(error, 'Choosing a token'));
+  }
+}
