@@ -41,12 +41,12 @@ function post(url: string, body: object, signal: AbortSignal | null = null): Pro
 
 /** A gate that lets `free` tokens pass and then waits to be opened or aborted. */
 function latch(free: number): { gate: NonNullable<StubOptions['gate']>; open: () => void } {
-  let open = (): void => undefined;
+  let open: (() => void) | undefined;
   const opened = new Promise<void>((resolve) => {
     open = resolve;
   });
   return {
-    open: () => open(),
+    open: () => open?.(),
     gate: (at, signal) =>
       at < free
         ? Promise.resolve()

@@ -1,0 +1,96 @@
+import { Hono } from 'hono';
+import { cors } from 'hono/cors';
+import type { Completer } from './completer.ts';
+import type { AppEnv, AppParts, StreamTiming } from './http/app-env.ts';
+import { apiKeyAuth } from './http/auth.ts';
+import { chatRoute } from './http/chat-route.ts';
+import { completionsRoute } from './http/completions-route.ts';
+import { abortedResponse, errorResponse } from './http/error-response.ts';
+import { healthRoute } from './http/health-route.ts';
+import { modelRoute, modelsRoute } from './http/models-route.ts';
+import { openApiRoute } from './http/openapi-route.ts';
+import { type AppEvent, requestEvents } from './http/request-events.ts';
+import { requestId } from './http/request-id.ts';
+import { addRoutes } from './http/route-table.ts';
+import { detokenizeRoute, tokenizeRoute } from './http/tokenize-route.ts';
+import { type Clock, systemClock } from './lib/clock.ts';
+import { toServeError } from './openai/error-body.ts';
+import { DEFAULT_LIMITS, type RequestLimits } from './openai/request-context.ts';
+
+export type { AppEnv, AppEvent, RequestLimits, StreamTiming };
+
+export interface AppOptions {
+  /** What answers: our engine or another OpenAI-compatible server. */
+  readonly completer: Completer;
+  /** Accepted API keys; left out, everyone is let in. */
+  readonly apiKeys?: readonly string[];
+  /** Web origins that may call from browsers, `'*'` for all; left out, none. */
+  readonly cors?: { readonly origins: '*' | readonly string[] };
+  /** Bounds on one request; each has a default. */
+  readonly limits?: Partial<RequestLimits>;
+  /** When streams commit (2 s) and how long they stay silent (15 s). */
+  readonly stream?: Partial<StreamTiming>;
+  readonly clock?: Clock;
+  /** Seeds for requests without one, 0..2^32-1; from the runtime's secure source by default. */
+  readonly randomSeed?: () => number;
+  /** Structured events for logs and metrics. */
+  readonly onEvent?: (event: AppEvent) => void;
+}
+
+const STREAM_TIMING: StreamTiming = { graceMs: 2_000, heartbeatMs: 15_000 };
+
+/**
+ * Creates the HTTP API as a Hono app; its `fetch` runs on any runtime.
+ * @throws TypeError for empty API keys
+ * @example
+ * const app = createApp({ completer, apiKeys: ['secret'] });
+ * const response = await app.request('/v1/models');
+ */
+export function createApp(options: AppOptions): Hono<AppEnv> {
+  const clock = options.clock ?? systemClock;
+  const parts: AppParts = {
+    completer: options.completer,
+    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    clock,
+    randomSeed: options.randomSeed ?? secureSeed,
+    stream: { ...STREAM_TIMING, ...options.stream },
+  };
+
+  const app = new Hono<AppEnv>();
+  app.use(requestId());
+  app.use(requestEvents(clock, options.onEvent));
+  if (options.cors !== undefined) app.use(corsFor(options.cors.origins));
+  if (options.apiKeys !== undefined) app.use(apiKeyAuth(options.apiKeys));
+
+  addRoutes(app, [
+    { method: 'POST', path: '/v1/chat/completions', handler: chatRoute(parts) },
+    { method: 'POST', path: '/v1/completions', handler: completionsRoute(parts) },
+    { method: 'GET', path: '/v1/models', handler: modelsRoute(parts) },
+    { method: 'GET', path: '/v1/models/:id{.+}', handler: modelRoute(parts) },
+    { method: 'POST', path: '/tokenize', handler: tokenizeRoute(parts) },
+    { method: 'POST', path: '/detokenize', handler: detokenizeRoute(parts) },
+    { method: 'GET', path: '/health/startup', handler: healthRoute(parts, 'startup') },
+    { method: 'GET', path: '/health/ready', handler: healthRoute(parts, 'ready') },
+    { method: 'GET', path: '/health/live', handler: healthRoute(parts, 'live') },
+    { method: 'GET', path: '/openapi.json', handler: openApiRoute(parts) },
+  ]);
+
+  app.onError((error, c) => {
+    if (c.req.raw.signal.aborted) return abortedResponse();
+    return errorResponse(toServeError(error));
+  });
+  return app;
+}
+
+function corsFor(origins: '*' | readonly string[]): ReturnType<typeof cors> {
+  return cors({
+    origin: origins === '*' ? '*' : [...origins],
+    allowMethods: ['GET', 'HEAD', 'POST', 'OPTIONS'],
+    exposeHeaders: ['x-request-id', 'x-should-retry', 'retry-after', 'retry-after-ms'],
+    maxAge: 86_400,
+  });
+}
+
+function secureSeed(): number {
+  return crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+}

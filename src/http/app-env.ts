@@ -1,0 +1,34 @@
+import type { Completer } from '../completer.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { RequestContext, RequestLimits } from '../openai/request-context.ts';
+import type { RequestTrace } from './request-events.ts';
+
+/** What middleware leaves on Hono's context for the routes. */
+export interface AppEnv {
+  Variables: {
+    requestId: string;
+    trace: RequestTrace;
+  };
+}
+
+/** What the routes work with; made once per app. */
+export interface AppParts {
+  readonly completer: Completer;
+  readonly limits: RequestLimits;
+  readonly clock: Clock;
+  readonly randomSeed: () => number;
+  readonly stream: StreamTiming;
+}
+
+export interface StreamTiming {
+  /** Milliseconds a stream waits for its first event before it commits to status 200. */
+  readonly graceMs: number;
+  /** Milliseconds of silence after which a stream sends a comment line. */
+  readonly heartbeatMs: number;
+}
+
+/** The model card is read per request: a completer may learn it while it loads. */
+export function requestContext(parts: AppParts): RequestContext {
+  const { completer, limits, randomSeed } = parts;
+  return { card: completer.model, limits, randomSeed };
+}

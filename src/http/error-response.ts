@@ -1,0 +1,35 @@
+import type { ServeError } from '../errors.ts';
+import { errorBody } from '../openai/error-body.ts';
+
+/** Clients ignore longer waits. */
+const MAX_RETRY_MS = 60_000;
+const DEFAULT_RETRY_MS = 1_000;
+
+/** The status, headers and body that clients of OpenAI's API expect of a failure. */
+export function errorResponse(
+  error: ServeError,
+  headers: Readonly<Record<string, string>> = {},
+): Response {
+  return new Response(JSON.stringify(errorBody(error)), {
+    status: error.status,
+    headers: { 'content-type': 'application/json', ...retryHeaders(error), ...headers },
+  });
+}
+
+/**
+ * The answer to a client that is gone already: nobody reads it, but the status shows in logs.
+ * 499 is nginx's code for it.
+ */
+export function abortedResponse(): Response {
+  return new Response(null, { status: 499 });
+}
+
+function retryHeaders(error: ServeError): Record<string, string> {
+  if (!error.retryable) return { 'x-should-retry': 'false' };
+  const waitMs = Math.min(MAX_RETRY_MS, Math.max(0, error.retryAfterMs ?? DEFAULT_RETRY_MS));
+  return {
+    'x-should-retry': 'true',
+    'retry-after-ms': String(Math.ceil(waitMs)),
+    'retry-after': String(Math.ceil(waitMs / 1000)),
+  };
+}

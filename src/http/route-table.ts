@@ -1,0 +1,47 @@
+import type { Handler, Hono } from 'hono';
+import { ServeError } from '../errors.ts';
+import { toServeError } from '../openai/error-body.ts';
+import type { AppEnv } from './app-env.ts';
+import { errorResponse } from './error-response.ts';
+
+/** A path with the one method it answers; GET paths answer HEAD too. */
+export interface Route {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly handler: Handler<AppEnv>;
+}
+
+/** Adds routes, with 405 for other methods on their paths and 404 for all other paths. */
+export function addRoutes(app: Hono<AppEnv>, routes: readonly Route[]): void {
+  for (const { method, path, handler } of routes) {
+    app.on(method, path, throwingErrors(handler));
+    const allow = method === 'GET' ? 'GET, HEAD, OPTIONS' : 'POST, OPTIONS';
+    app.all(path, (c) => {
+      if (c.req.method === 'OPTIONS') return c.body(null, 204, { allow });
+      const error = new ServeError('method_not_allowed', `This path answers ${allow} only.`);
+      return errorResponse(error, { allow });
+    });
+  }
+  app.notFound((c) => {
+    const known = routes.map((route) => route.path.replace(/:id.*/, ':id')).join(', ');
+    return errorResponse(
+      new ServeError('not_found', `There is no ${printable(c.req.path)}; known paths: ${known}.`),
+    );
+  });
+}
+
+/** Hono hands only instances of Error to onError; an abort's reason may be any value. */
+function throwingErrors(handler: Handler<AppEnv>): Handler<AppEnv> {
+  return async function route(c, next) {
+    try {
+      return await handler(c, next);
+    } catch (error) {
+      throw error instanceof Error ? error : toServeError(error);
+    }
+  };
+}
+
+/** A path as a client sent it, short enough for a message. */
+function printable(path: string): string {
+  return path.length > 100 ? `${path.slice(0, 100)}…` : path;
+}

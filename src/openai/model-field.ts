@@ -1,0 +1,30 @@
+import * as z from 'zod/mini';
+import type { ModelCard } from '../completer.ts';
+import { ServeError } from '../errors.ts';
+import { stringField } from './fields.ts';
+import { type JsonObject, parseFields } from './parse.ts';
+
+export interface ModelField {
+  readonly model?: string | undefined;
+}
+
+export const modelSchema: z.ZodMiniType<ModelField> = z.object({
+  model: stringField('The id of the served model; may be left out.'),
+});
+
+/**
+ * Accepts no model or the served one.
+ * @throws ServeError model_not_found naming what is served
+ */
+export function checkModel(body: JsonObject, card: ModelCard): void {
+  const { model } = parseFields(modelSchema, body);
+  if (model !== undefined && model !== card.id) throw modelNotFound(card);
+}
+
+export function modelNotFound(card: ModelCard): ServeError {
+  return new ServeError(
+    'model_not_found',
+    `There is no such model here; this server serves '${card.id}'.`,
+    { param: 'model' },
+  );
+}

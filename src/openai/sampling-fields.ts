@@ -1,0 +1,164 @@
+import * as z from 'zod/mini';
+import type { CompletionRequest, ModelCard } from '../completer.ts';
+import { booleanField, integerField, listOf, numberField } from './fields.ts';
+import { invalid } from './parse.ts';
+
+/** What chat and text completions share: sampling, limits and the shape of the answer. */
+export interface SamplingFields {
+  readonly n?: number | undefined;
+  readonly stream?: boolean | undefined;
+  readonly stream_options?: { readonly include_usage?: boolean | null | undefined } | undefined;
+  readonly max_tokens?: number | undefined;
+  readonly temperature?: number | undefined;
+  readonly top_p?: number | undefined;
+  readonly top_k?: number | undefined;
+  readonly min_p?: number | undefined;
+  readonly repetition_penalty?: number | undefined;
+  readonly presence_penalty?: number | undefined;
+  readonly frequency_penalty?: number | undefined;
+  readonly logit_bias?: Readonly<Record<string, number>> | undefined;
+  readonly seed?: number | undefined;
+  readonly stop?: string | readonly string[] | undefined;
+  readonly stop_token_ids?: readonly number[] | undefined;
+  readonly ignore_eos?: boolean | undefined;
+  readonly return_token_ids?: boolean | undefined;
+}
+
+/** OpenAI's own bound on `n`. */
+const MAX_CHOICES = 128;
+const MAX_STOPS = 16;
+const MAX_STOP_CHARACTERS = 1024;
+const MAX_BIASES = 1024;
+/** Seeds of clients with 64-bit integers, signed or not, pass. */
+const SEED_LIMIT = 2 ** 64;
+
+const stopString = z.string().check(z.minLength(1), z.maxLength(MAX_STOP_CHARACTERS));
+const bias = z.number().check(z.gte(-100), z.lte(100));
+const biases = z.pipe(
+  z
+    .record(z.string(), z.unknown())
+    .check(
+      z.refine(
+        (value) => Object.keys(value).length <= MAX_BIASES,
+        `must name at most ${MAX_BIASES} tokens`,
+      ),
+    ),
+  z.record(z.string(), bias),
+);
+
+export const samplingSchema: z.ZodMiniType<SamplingFields> = z.object({
+  n: integerField(1, MAX_CHOICES, 'Completions to make of one prompt.'),
+  stream: booleanField('Send the answer as server-sent events.'),
+  stream_options: z.optional(z.object({ include_usage: z.nullish(z.boolean()) })),
+  max_tokens: integerField(0, undefined, 'Tokens to generate at most; 0 only computes the prompt.'),
+  temperature: numberField(0, 2, '0 always picks the most likely token.'),
+  top_p: numberField(0, 1, 'Sample from the smallest set of tokens that reaches this probability.'),
+  top_k: integerField(-1, undefined, 'Sample from the k most likely tokens; 0 or -1 is off.'),
+  min_p: numberField(0, 1, "Drop tokens below this fraction of the likeliest token's probability."),
+  repetition_penalty: z.optional(z.number().check(z.gt(0), z.lte(10), z.describe('1 is off.'))),
+  presence_penalty: numberField(-2, 2, 'Subtracted once from tokens already in the output.'),
+  frequency_penalty: numberField(-2, 2, 'Subtracted per occurrence in the output.'),
+  logit_bias: z.optional(biases),
+  seed: z.optional(
+    z.number().check(
+      z.refine(
+        (seed) => Number.isInteger(seed) && Math.abs(seed) <= SEED_LIMIT,
+        'must be a 64-bit integer',
+      ),
+      z.describe('The same seed and request give the same text. Folded into 32 bits.'),
+    ),
+  ),
+  stop: z.optional(
+    z.union([stopString, listOf(stopString, MAX_STOPS)], {
+      error: `must be a string or an array of up to ${MAX_STOPS} strings`,
+    }),
+  ),
+  stop_token_ids: z.optional(listOf(z.int().check(z.gte(0)), 256)),
+  ignore_eos: booleanField("Keep generating past the model's own end of turn."),
+  return_token_ids: booleanField('Report token ids of prompt and completion, as vLLM does.'),
+});
+
+/** The sampling half of a completion request, before stop and log probabilities differ by route. */
+export interface SamplingContext {
+  readonly card: ModelCard;
+  /** Draws a seed, 0..2^32-1, for requests that name none. */
+  readonly randomSeed: () => number;
+}
+
+/** Log probabilities to report, in the engine's terms. */
+export interface LogprobCounts {
+  readonly logprobs: number | null;
+  readonly promptLogprobs: number | null;
+}
+
+/**
+ * Fills in the model's defaults and converts to engine terms.
+ * @param maxTokens null leaves the limit to the completer
+ * @throws ServeError invalid_request for ids outside the vocabulary
+ */
+export function toSampling(
+  fields: SamplingFields,
+  maxTokens: number | null,
+  counts: LogprobCounts,
+  context: SamplingContext,
+): CompletionRequest['sampling'] {
+  const { defaults, vocabSize } = context.card;
+  return {
+    maxTokens,
+    temperature: fields.temperature ?? defaults.temperature,
+    topK: Math.max(0, fields.top_k ?? defaults.topK),
+    topP: fields.top_p ?? defaults.topP,
+    minP: fields.min_p ?? defaults.minP,
+    repetitionPenalty: fields.repetition_penalty ?? defaults.repetitionPenalty,
+    presencePenalty: fields.presence_penalty ?? 0,
+    frequencyPenalty: fields.frequency_penalty ?? 0,
+    logitBias: toBiasMap(fields.logit_bias ?? {}, vocabSize),
+    seed: fields.seed === undefined ? context.randomSeed() : foldSeed(fields.seed),
+    stop: typeof fields.stop === 'string' ? [fields.stop] : (fields.stop ?? []),
+    stopIds: checkIds(fields.stop_token_ids ?? [], vocabSize, 'stop_token_ids'),
+    ignoreEos: fields.ignore_eos ?? false,
+    ...counts,
+  };
+}
+
+/**
+ * Checks ids against the vocabulary.
+ * @throws ServeError invalid_request naming the first bad entry
+ */
+export function checkIds(
+  ids: readonly unknown[],
+  vocabSize: number,
+  param: string,
+): readonly number[] {
+  for (const [index, id] of ids.entries()) {
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= vocabSize) {
+      throw invalid(`${param}[${index}]`, `must be a token id from 0 to ${vocabSize - 1}`);
+    }
+  }
+  return ids as readonly number[];
+}
+
+/**
+ * Folds any 64-bit integer into 0..2^32-1; seeds already there stay as they are. The high half is
+ * multiplied in, so that -1 and 2^32 do not fall on small seeds people use.
+ */
+function foldSeed(seed: number): number {
+  const bits = BigInt.asUintN(64, BigInt(seed));
+  const golden = 0x9e3779b1n; // 2^32 / phi, odd
+  return Number(BigInt.asUintN(32, bits + (bits >> 32n) * golden));
+}
+
+function toBiasMap(
+  biasByToken: Readonly<Record<string, number>>,
+  vocabSize: number,
+): ReadonlyMap<number, number> {
+  const map = new Map<number, number>();
+  for (const [key, value] of Object.entries(biasByToken)) {
+    const id = /^\d{1,9}$/.test(key) ? Number(key) : -1;
+    if (id < 0 || id >= vocabSize) {
+      throw invalid('logit_bias', `must have token ids from 0 to ${vocabSize - 1} as its keys`);
+    }
+    map.set(id, value);
+  }
+  return map;
+}
