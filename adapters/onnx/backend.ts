@@ -41,7 +41,8 @@ export interface OnnxBackendOptions {
 const DEFAULT_CHUNK_TOKENS = 256;
 /**
  * Cache rows before row 0. A row that decodes alone takes a neighbour along where the kernels would
- * otherwise give it other bits than in a batch; for row 0 that is the spare row, always empty.
+ * otherwise give it other bits than in a batch; for row 0 that is the spare row, always empty. With
+ * one row there are no batches, and nothing to keep up with.
  */
 const SPARE_ROWS = 1;
 
@@ -91,10 +92,10 @@ export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Ba
     const chunkLane = createLane(parts, 1, longestPass);
     undo.push(() => chunkLane.free());
     const { singleRowDiffers } = decoder.traits;
-    const padsDecode = singleRowDiffers.has(decoder.linearKind);
+    const padsDecode = rowCount > 1 && singleRowDiffers.has(decoder.linearKind);
     const head = createHeadPass(runtime, text, decoder.head, {
       rowsMax: rowCount + longestPass,
-      padsSingle: singleRowDiffers.has(headFormat),
+      padsSingle: rowCount > 1 && singleRowDiffers.has(headFormat),
     });
     undo.push(() => head.free());
     const encoder =
@@ -138,7 +139,7 @@ export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Ba
       for (const { row } of decode) cache.reserve(SPARE_ROWS + row, 1);
       const isSingle = first === last;
       const firstRow = SPARE_ROWS + first.row - (isSingle && padsDecode ? 1 : 0);
-      const rowCount_ = SPARE_ROWS + last.row - firstRow + 1;
+      const rows = SPARE_ROWS + last.row - firstRow + 1;
       const ids = Int32Array.from(decode, ({ token }) => token);
       const embedded = head.scratch.subarray(0, ids.length * hiddenSize);
       await embed(ids, embedded);
@@ -148,7 +149,7 @@ export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Ba
       }
       const y = await decodeLane.run({
         firstRow,
-        rowCount: rowCount_,
+        rowCount: rows,
         tokenCount: 1,
         isImage: false,
       });

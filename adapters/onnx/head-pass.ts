@@ -71,7 +71,7 @@ export function createHeadPass(
       return logits.subarray(0, wanted * vocabSize);
     },
     free() {
-      for (const rows of [...known.keys()]) release(rows);
+      for (const rows of known.keys()) release(rows);
       memory.free();
     },
   };

@@ -1,5 +1,4 @@
-import { GraphBuilder, MICROSOFT } from './graph/graph-builder.ts';
-import { asFloats } from './graph/layers.ts';
+import { asFloats, GraphBuilder, MICROSOFT } from './graph/graph-builder.ts';
 import { loadSession } from './load-session.ts';
 import { allocateNative } from './native-memory.ts';
 import type { OrtRuntime, OrtTensor } from './ort.ts';
@@ -52,26 +51,25 @@ function isSame(a: readonly number[], b: readonly number[]): boolean {
 function probeGraph(kind: ProductKind, accuracyLevel: number): GraphBuilder {
   const graph = new GraphBuilder('probe');
   graph.input('x', 'float', ['M', K]);
-  const bytes = async (target: Uint8Array): Promise<void> => {
-    for (let i = 0; i < target.length; i++) target[i] = (i * 37 + (i >> 8)) & 0xff;
-  };
-  const floats = async (target: Uint8Array): Promise<void> => {
-    const out = asFloats(target);
-    for (let i = 0; i < out.length; i++) out[i] = ((i * 31) % 17) / 64 + 0.01;
-  };
   if (kind === 'float') {
-    const weight = graph.weight('b', 'float', [K, N], { isPrepacked: true, fill: floats });
+    const weight = graph.floats('b', [K, N], async (target) => fillFloats(target), true);
     graph.node('MatMul', ['x', weight], ['y']);
   } else {
     const bits = kind === 'int4' ? 4 : 8;
-    const packed = graph.weight('b', 'uint8', [N, K / BLOCK, (BLOCK * bits) / 8], {
-      isPrepacked: true,
-      fill: bytes,
-    });
-    const scales = graph.weight('s', 'float', [(N * K) / BLOCK], { fill: floats });
+    const operands = graph.weights(
+      [
+        { name: 'b', type: 'uint8', dims: [N, K / BLOCK, (BLOCK * bits) / 8], isPrepacked: true },
+        { name: 's', type: 'float', dims: [(N * K) / BLOCK], isPrepacked: true },
+      ],
+      async ([packed, scales]) => {
+        if (packed === undefined || scales === undefined) throw new RangeError('operands missing');
+        for (let i = 0; i < packed.length; i++) packed[i] = (i * 37 + (i >> 8)) & 0xff;
+        fillFloats(asFloats(scales));
+      },
+    );
     graph.node(
       'MatMulNBits',
-      ['x', packed, scales],
+      ['x', ...operands],
       ['y'],
       { K, N, bits, block_size: BLOCK, accuracy_level: accuracyLevel },
       MICROSOFT,
@@ -79,6 +77,10 @@ function probeGraph(kind: ProductKind, accuracyLevel: number): GraphBuilder {
   }
   graph.output('y', 'float', ['M', N]);
   return graph;
+}
+
+function fillFloats(target: Float32Array): void {
+  for (let i = 0; i < target.length; i++) target[i] = ((i * 31) % 17) / 64 + 0.01;
 }
 
 /** Products of the first row, the first two, ... of one input, as `ROWS` counts. */

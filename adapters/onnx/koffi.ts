@@ -1,7 +1,8 @@
 import { createRequire } from 'node:module';
+import type koffiModule from 'koffi';
 import { ServeError } from '../../src/errors.ts';
 
-type Koffi = typeof import('koffi');
+type Koffi = typeof koffiModule;
 
 let loaded: Koffi | undefined;
 
@@ -13,11 +14,7 @@ let loaded: Koffi | undefined;
 export function loadKoffi(): Koffi {
   if (loaded !== undefined) return loaded;
   try {
-    const koffi = createRequire(import.meta.url)('koffi') as Koffi;
-    // Session creation walks graphs recursively: the default stack of asynchronous calls is small.
-    koffi.config({ async_stack_size: 4 * 1024 * 1024 });
-    loaded = koffi;
-    return koffi;
+    loaded = createRequire(import.meta.url)('koffi') as Koffi;
   } catch (cause) {
     throw new ServeError(
       'backend_unavailable',
@@ -25,4 +22,12 @@ export function loadKoffi(): Koffi {
       { cause },
     );
   }
+  try {
+    // Session creation walks graphs recursively: the default stack of asynchronous calls is small.
+    loaded.config({ async_stack_size: 4 * 1024 * 1024 });
+  } catch {
+    // Somebody in this process loaded a library first, and the sizes are fixed; the default works
+    // for models of ordinary depth.
+  }
+  return loaded;
 }

@@ -10,7 +10,7 @@ import { allocateNative, type NativeMemory } from './native-memory.ts';
 /**
  * Keys and values of all rows, fp32: per layer and kind one buffer [rows, kvHeads, capacity,
  * headDim], where capacity is the context on global layers and the ring on local ones. Pages are
- * only resident once written.
+ * only resident once written; large ones, since attention walks through all of a head's entries.
  */
 export interface KvCache {
   readonly rows: readonly RowRing[];
@@ -40,8 +40,8 @@ export function createKvCache(
   const layers = layerTypes.map(
     (_, layer) =>
       [
-        allocateNative(rowCount * rowBytes(layer)),
-        allocateNative(rowCount * rowBytes(layer)),
+        allocateNative(rowCount * rowBytes(layer), { hugePages: true }),
+        allocateNative(rowCount * rowBytes(layer), { hugePages: true }),
       ] as const,
   );
   const floats = layers.map((pair) => pair.map((memory) => new Float32Array(memory.buffer)));

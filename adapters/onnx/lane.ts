@@ -94,7 +94,7 @@ export function createLane(parts: DecoderParts, rows: number, tokens: number): L
     }
     isImage[0] = pass.isImage ? 1 : 0;
     if (pass.isImage) {
-      const columns = totals.local[0] as number;
+      const columns = totals.local[0] ?? 0;
       const bias = new Float32Array(memory.buffer, biasAt, tokenCount * columns);
       fillLocalImageBias(bias, columns - tokenCount, tokenCount, config.windowTokens);
     }
@@ -172,12 +172,12 @@ export function createLane(parts: DecoderParts, rows: number, tokens: number): L
     known.set(key, found);
     if (known.size > BINDINGS_KEPT) {
       const [oldest] = known.keys();
-      if (oldest !== undefined) release(oldest);
+      if (oldest !== undefined) forget(oldest);
     }
     return found;
   }
 
-  function release(key: string): void {
+  function forget(key: string): void {
     const bound = known.get(key);
     known.delete(key);
     for (const binding of bound?.bindings ?? []) binding.release();
@@ -192,7 +192,7 @@ export function createLane(parts: DecoderParts, rows: number, tokens: number): L
       return hidden[groups.length % 2] as Float32Array;
     },
     free() {
-      for (const key of [...known.keys()]) release(key);
+      for (const key of known.keys()) forget(key);
       memory.free();
     },
   };

@@ -1,16 +1,22 @@
-import { UNREAD_FILE, type GraphBuilder, type Weight } from './graph/graph-builder.ts';
+import { runBounded } from '../../src/lib/run-bounded.ts';
+import {
+  UNREAD_FILE,
+  type GraphBuilder,
+  type Weight,
+  type WeightBlock,
+} from './graph/graph-builder.ts';
 import { allocateNative, PAGE_BYTES } from './native-memory.ts';
-import type { OrtRuntime, OrtSession, OrtTensor } from './ort.ts';
+import { ELEMENT_BYTES, type OrtRuntime, type OrtSession, type OrtTensor } from './ort.ts';
 
 /** A session together with the memory its weights live in. */
 export interface LoadedSession {
   readonly session: OrtSession;
-  /** Bytes of weights that stay resident outside ONNX Runtime's own copies. */
-  readonly residentBytes: number;
   close(): void;
 }
 
 const ALIGN_BYTES = 64;
+/** Each holds a stored tensor or two while it is rearranged. */
+const FILLED_AT_ONCE = 4;
 
 /**
  * Fills the weights of a graph into one block of memory and creates its session on them. Weights
@@ -22,38 +28,42 @@ export async function loadSession(
   options: { readonly dropPrepacked: boolean; readonly signal?: AbortSignal | undefined },
 ): Promise<LoadedSession> {
   const { dropPrepacked, signal } = options;
-  const places = layOut(graph.weights);
-  const memory = allocateNative(places.sizeBytes);
+  const { blocks, sizeBytes } = layOut(graph.blocks);
+  const places = blocks.flatMap((placed) => placed.places);
+  const memory = allocateNative(sizeBytes);
   const tensors = new Map<string, OrtTensor>();
   const releaseTensors = (): void => {
     for (const tensor of tensors.values()) tensor.release();
     tensors.clear();
   };
   try {
-    await Promise.all(
-      places.weights.map(({ weight, offset }) =>
-        weight.fill(new Uint8Array(memory.buffer, offset, weight.sizeBytes), signal),
-      ),
+    await runBounded(
+      blocks.length,
+      FILLED_AT_ONCE,
+      async (index, fillSignal) => {
+        const { block, places: targets } = blocks[index] as PlacedBlock;
+        const views = targets.map(
+          ({ offset, size }) => new Uint8Array(memory.buffer, offset, size),
+        );
+        await block.fill(views, fillSignal);
+      },
+      signal,
     );
     signal?.throwIfAborted();
-    for (const { weight, offset } of places.weights) {
+    for (const { weight, offset } of places) {
       tensors.set(weight.name, runtime.tensor(memory, offset, weight.type, weight.dims));
     }
     const session = await runtime.createSession(graph.modelBytes(), {
       initializers: tensors,
       config: [['session.model_external_initializers_file_folder_path', UNREAD_FILE.folder]],
     });
-    let residentBytes = places.sizeBytes;
     if (dropPrepacked) {
-      for (const { weight, offset } of places.weights) {
-        if (!weight.isPrepacked) continue;
-        memory.discard(offset, weight.sizeBytes);
-        residentBytes -= weight.sizeBytes;
+      for (const { weight, offset, size } of places) {
+        if (weight.isPrepacked) memory.discard(offset, size);
       }
     }
     return {
       session,
-      residentBytes,
       close() {
         session.close();
         releaseTensors();
@@ -70,19 +80,25 @@ export async function loadSession(
 interface Place {
   readonly weight: Weight;
   readonly offset: number;
+  /** Bytes. */
+  readonly size: number;
 }
 
-/** Weights to be dropped start on pages of their own, so that whole pages can go. */
-function layOut(weights: readonly Weight[]): { weights: Place[]; sizeBytes: number } {
+interface PlacedBlock {
+  readonly block: WeightBlock;
+  readonly places: readonly Place[];
+}
+
+/** Weights to be dropped get pages of their own, so that whole pages can go. */
+function layOut(blocks: readonly WeightBlock[]): { blocks: PlacedBlock[]; sizeBytes: number } {
   let end = 0;
-  const placed = weights.map((weight) => {
+  const place = (weight: Weight): Place => {
     const align = weight.isPrepacked ? PAGE_BYTES : ALIGN_BYTES;
     const offset = Math.ceil(end / align) * align;
-    const size = weight.isPrepacked
-      ? Math.ceil(weight.sizeBytes / PAGE_BYTES) * PAGE_BYTES
-      : weight.sizeBytes;
-    end = offset + size;
-    return { weight, offset };
-  });
-  return { weights: placed, sizeBytes: end };
+    const size = weight.dims.reduce((product, dim) => product * dim, ELEMENT_BYTES[weight.type]);
+    end = weight.isPrepacked ? Math.ceil((offset + size) / PAGE_BYTES) * PAGE_BYTES : offset + size;
+    return { weight, offset, size };
+  };
+  const placed = blocks.map((block) => ({ block, places: block.weights.map(place) }));
+  return { blocks: placed, sizeBytes: end };
 }

@@ -33,6 +33,8 @@ interface Libc {
   ): bigint;
   munmap(address: bigint, length: number): number;
   madvise(address: bigint, length: number, advice: number): number;
+  /** Held for good, as in ort-api.ts. */
+  readonly handle: unknown;
   readonly mapAnonymous: number;
   readonly canDiscard: boolean;
 }
@@ -45,6 +47,7 @@ function openLibc(): Libc {
   const isDarwin = process.platform === 'darwin';
   const library = koffi.load(isDarwin ? 'libSystem.dylib' : 'libc.so.6');
   libc = {
+    handle: library,
     mmap: library.func('mmap', 'void *', ['void *', 'size_t', 'int', 'int', 'int', 'int64_t']),
     munmap: library.func('munmap', 'int', ['void *', 'size_t']),
     madvise: library.func('madvise', 'int', ['void *', 'size_t', 'int']),
@@ -63,7 +66,7 @@ export function allocateNative(
   const c = openLibc();
   const length = Math.max(PAGE_BYTES, Math.ceil(sizeBytes / PAGE_BYTES) * PAGE_BYTES);
   const address = c.mmap(null, length, PROT_READ_WRITE, MAP_PRIVATE | c.mapAnonymous, -1, 0);
-  if (address === 0n || BigInt.asIntN(64, BigInt(address)) === -1n) {
+  if (address === 0n || BigInt.asIntN(64, address) === -1n) {
     throw new ServeError(
       'out_of_memory',
       `The system refused ${(length / 2 ** 20).toFixed(0)} MiB of memory. Use a smaller context, fewer slots or a smaller model.`,

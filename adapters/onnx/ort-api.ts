@@ -108,7 +108,14 @@ const API_VERSION = 15;
 
 const TYPES: Readonly<Record<string, string>> = { ptr: 'void *', out: '_Out_ void **' };
 
-let opened: { readonly api: OrtApi; readonly version: string } | undefined;
+interface OpenedLibrary {
+  readonly api: OrtApi;
+  readonly version: string;
+  /** Held for good: koffi unloads a library whose handle is collected, whatever is still called. */
+  readonly handle: unknown;
+}
+
+let opened: OpenedLibrary | undefined;
 
 /**
  * Opens the library inside the `onnxruntime-node` package, or the one `GEMLET_ORT_LIBRARY` names.
@@ -136,7 +143,7 @@ export function openOrtApi(): { readonly api: OrtApi; readonly version: string }
       );
       api[name] = koffi.decode(koffi.decode(table, position * 8, 'void *'), proto);
     }
-    opened = { api: api as OrtApi, version: getVersion() as string };
+    opened = { api: api as OrtApi, version: getVersion() as string, handle: library };
     return opened;
   } catch (cause) {
     throw new ServeError(

@@ -190,7 +190,7 @@ async function createSession(
         out,
         (error: unknown, result: Pointer | null) => {
           if (error === null || error === undefined) resolve(result);
-          else reject(error instanceof Error ? error : new Error(String(error)));
+          else reject(asError(error));
         },
       );
     });
@@ -224,9 +224,9 @@ function createBinding(
     api.ReleaseIoBinding(pointer);
     throw error;
   }
-  const { release } = releasable(pointer, () => api.ReleaseIoBinding(pointer));
+  const owned = releasable(pointer, () => api.ReleaseIoBinding(pointer));
   return {
-    release,
+    release: () => owned.release(),
     run: () =>
       new Promise((resolve, reject) => {
         api.RunWithBinding.async(
@@ -239,7 +239,7 @@ function createBinding(
               check(api, status);
               resolve();
             } catch (failure) {
-              reject(failure instanceof Error ? failure : new Error(String(failure)));
+              reject(asError(failure));
             }
           },
         );
@@ -265,9 +265,13 @@ function create(api: OrtApi, call: (out: Out) => Pointer | string | null): Point
   return out[0] as Pointer;
 }
 
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error('a native call failed', { cause: thrown });
+}
+
 function check(api: OrtApi, status: Pointer | string | null): void {
   if (status === null) return;
-  const message = String(api.GetErrorMessage(status as Pointer));
-  api.ReleaseStatus(status as Pointer);
+  const message = String(api.GetErrorMessage(status));
+  api.ReleaseStatus(status);
   throw new ServeError('internal', `ONNX Runtime: ${message}`);
 }

@@ -1,22 +1,25 @@
 /**
- * Rounds float rows to the block formats of MatMulNBits, symmetric, one scale for `BLOCK` inputs.
- * Used for the output head, which checkpoints store as bfloat16.
+ * Rounds float rows to the block formats of MatMulNBits, symmetric, one scale for each block of
+ * inputs. Used for the output head, which checkpoints store as bfloat16.
  */
-
-export const BLOCK = 32;
 
 /**
  * @param row [K] floats
  * @param packed [K], value = (packed - 128) * scale
- * @param scales [K / BLOCK]
+ * @param scales [K / blockSize]
  */
-export function quantizeInt8(row: Float32Array, packed: Uint8Array, scales: Float32Array): void {
-  for (let block = 0, k = 0; k < row.length; block++, k += BLOCK) {
-    const largest = largestMagnitude(row, k);
+export function quantizeInt8(
+  row: Float32Array,
+  packed: Uint8Array,
+  scales: Float32Array,
+  blockSize: number,
+): void {
+  for (let block = 0, k = 0; k < row.length; block++, k += blockSize) {
+    const largest = largestMagnitude(row, k, blockSize);
     const scale = Math.fround(largest / 127);
     const inverse = scale === 0 ? 0 : 1 / scale;
     scales[block] = scale;
-    for (let i = k; i < k + BLOCK; i++) {
+    for (let i = k; i < k + blockSize; i++) {
       packed[i] = 128 + Math.round((row[i] as number) * inverse);
     }
   }
@@ -24,15 +27,20 @@ export function quantizeInt8(row: Float32Array, packed: Uint8Array, scales: Floa
 
 /**
  * @param packed [K / 2], low nibble first, value = (nibble - 8) * scale
- * @param scales [K / BLOCK]
+ * @param scales [K / blockSize]
  */
-export function quantizeInt4(row: Float32Array, packed: Uint8Array, scales: Float32Array): void {
-  for (let block = 0, k = 0; k < row.length; block++, k += BLOCK) {
-    const largest = largestMagnitude(row, k);
+export function quantizeInt4(
+  row: Float32Array,
+  packed: Uint8Array,
+  scales: Float32Array,
+  blockSize: number,
+): void {
+  for (let block = 0, k = 0; k < row.length; block++, k += blockSize) {
+    const largest = largestMagnitude(row, k, blockSize);
     const scale = Math.fround(largest / 7);
     const inverse = scale === 0 ? 0 : 1 / scale;
     scales[block] = scale;
-    for (let i = k; i < k + BLOCK; i += 2) {
+    for (let i = k; i < k + blockSize; i += 2) {
       const low = 8 + Math.round((row[i] as number) * inverse);
       const high = 8 + Math.round((row[i + 1] as number) * inverse);
       packed[i >> 1] = low | (high << 4);
@@ -40,9 +48,9 @@ export function quantizeInt4(row: Float32Array, packed: Uint8Array, scales: Floa
   }
 }
 
-function largestMagnitude(row: Float32Array, from: number): number {
+function largestMagnitude(row: Float32Array, from: number, blockSize: number): number {
   let largest = 0;
-  for (let i = from; i < from + BLOCK; i++) {
+  for (let i = from; i < from + blockSize; i++) {
     const magnitude = Math.abs(row[i] as number);
     if (magnitude > largest) largest = magnitude;
   }

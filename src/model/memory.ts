@@ -34,10 +34,10 @@ export interface MemoryTable {
 }
 
 const FLOAT_BYTES = 4;
-/** What ONNX Runtime adds when it packs int4 weights for its kernels. */
-const PREPACK_FACTOR = 1.02;
-/** The head is quantised in blocks of 32 inputs with one fp32 scale each. */
-const HEAD_BLOCK = 32;
+/** ONNX Runtime keeps a scale and a sum, both fp32, beside the values of each block. */
+const BLOCK_EXTRA_BYTES = 8;
+/** Inputs per block of a quantised head; see adapters/onnx/graph/head-graph.ts. */
+const HEAD_BLOCK = { int8: 128, int4: 32 } as const;
 
 /** Where the memory of a running model goes, in bytes; activations are fp32. */
 export function memoryTable(options: MemoryOptions): MemoryTable {
@@ -50,11 +50,11 @@ function weightRows(options: MemoryOptions): readonly MemoryRow[] {
   const counts = countParameters(config);
   const isInt4 = (options.decoder ?? 'int4') === 'int4';
   const linearBytes = isInt4
-    ? counts.decoderLinear * (0.5 + FLOAT_BYTES / groupSize) * PREPACK_FACTOR
+    ? counts.decoderLinear * (0.5 + BLOCK_EXTRA_BYTES / groupSize)
     : counts.decoderLinear * FLOAT_BYTES;
   const normBytes = (counts.decoder - counts.decoderLinear) * FLOAT_BYTES;
   const perHeadWeight = { int8: 1, int4: 0.5, float: FLOAT_BYTES }[head];
-  const headScales = head === 'float' ? 0 : FLOAT_BYTES / HEAD_BLOCK;
+  const headExtra = head === 'float' ? 0 : BLOCK_EXTRA_BYTES / HEAD_BLOCK[head];
   return [
     row(
       'decoder weights',
@@ -63,7 +63,7 @@ function weightRows(options: MemoryOptions): readonly MemoryRow[] {
     ),
     row(
       'head',
-      counts.embedding * (perHeadWeight + headScales),
+      counts.embedding * (perHeadWeight + headExtra),
       `${head} copy of the embedding table`,
     ),
     row('embedding table', 0, 'rows are read from the checkpoint when needed'),

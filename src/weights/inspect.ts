@@ -37,6 +37,8 @@ export interface TensorGroup {
 export type TensorKind = 'embedding' | 'head' | 'linear' | 'norm' | 'vision' | 'projector';
 
 export interface InspectOptions {
+  /** Entries a local layer keeps per row; the backend's to say. */
+  readonly ringTokens: number;
   /** Context lengths to show memory for; default powers of four up to the model's own. */
   readonly contextTokens?: readonly number[];
   readonly rowCount?: number;
@@ -44,15 +46,12 @@ export interface InspectOptions {
   readonly precision?: MemoryOptions['precision'];
 }
 
-/** Chunk and slack that a ring holds beside the window, and what its size is a multiple of; tokens. */
-const RING_EXTRA_TOKENS = 64 + 256;
-const RING_STEP_TOKENS = 128;
 const FIRST_CONTEXT_TOKENS = 2048;
 
 /** Describes an opened checkpoint from its headers alone; reads no weights. */
 export function inspectCheckpoint(
   checkpoint: OpenedCheckpoint,
-  options: InspectOptions = {},
+  options: InspectOptions,
 ): CheckpointReport {
   const { config, name, files, sizeBytes, ignored } = checkpoint;
   const { text, vision } = config;
@@ -79,7 +78,7 @@ export function inspectCheckpoint(
         precision: options.precision ?? 'fast',
         head: options.head ?? 'int8',
         rowCount: options.rowCount ?? 1,
-        ringTokens: Math.min(ringTokens(text.windowTokens), roundUp(contextTokens)),
+        ringTokens: options.ringTokens,
         ...linearStorage(checkpoint.tensors),
       }),
     })),
@@ -129,14 +128,6 @@ function kindOf(name: string): TensorKind {
   if (name.startsWith('vision.')) return 'vision';
   if (name.startsWith('projector.')) return 'projector';
   return name.endsWith('_proj') ? 'linear' : 'norm';
-}
-
-function ringTokens(windowTokens: number): number {
-  return roundUp(windowTokens - 1 + RING_EXTRA_TOKENS);
-}
-
-function roundUp(tokens: number): number {
-  return Math.ceil(tokens / RING_STEP_TOKENS) * RING_STEP_TOKENS;
 }
 
 function contextSteps(maxPositions: number): readonly number[] {

@@ -11,7 +11,7 @@ describe('inspectCheckpoint', () => {
   it('describes the demo model', async () => {
     const folder = fileURLToPath(new URL('../../infra/demo-model', import.meta.url));
     const checkpoint = await openCheckpoint(createFolderSource(folder));
-    const report = inspectCheckpoint(checkpoint);
+    const report = inspectCheckpoint(checkpoint, { ringTokens: 768 });
     await checkpoint.close();
     expect(report.acceptsImages).toBe(true);
     expect(report.architecture).toContain('Gemma3ForConditionalGeneration');
@@ -43,7 +43,11 @@ describe('inspectCheckpoint', () => {
       'model.safetensors': writeSafetensors(model.tensors),
     };
     const checkpoint = await openCheckpoint(memorySource(files));
-    const report = inspectCheckpoint(checkpoint, { contextTokens: [64], rowCount: 2 });
+    const report = inspectCheckpoint(checkpoint, {
+      ringTokens: 128,
+      contextTokens: [64],
+      rowCount: 2,
+    });
     expect(report.acceptsImages).toBe(false);
     expect(report.tensors.find(({ kind }) => kind === 'linear')).toMatchObject({
       count: 14,

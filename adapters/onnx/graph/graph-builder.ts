@@ -1,4 +1,4 @@
-import { ELEMENT_BYTES, ELEMENT_TYPES, type ElementType } from '../ort.ts';
+import { ELEMENT_TYPES, type ElementType } from '../ort.ts';
 import { ProtoWriter } from './protobuf.ts';
 
 /** A value inside a graph, by name. */
@@ -14,20 +14,20 @@ export type Attribute =
   | GraphBuilder
   | { readonly float: number };
 
-/** A weight the graph needs; its bytes are produced when the session is created. */
+/** A tensor the graph declares and whose memory is bound when the session is created. */
 export interface Weight {
   readonly name: string;
   readonly type: ElementType;
   readonly dims: readonly number[];
-  readonly sizeBytes: number;
   /** ONNX Runtime keeps its own rearranged copy, so the original is dead weight afterwards. */
   readonly isPrepacked: boolean;
-  fill(target: Uint8Array, signal?: AbortSignal): Promise<void>;
 }
 
-export interface WeightOptions {
-  readonly isPrepacked?: boolean;
-  fill(target: Uint8Array, signal?: AbortSignal): Promise<void>;
+/** Weights that are made together, in one pass over what is stored. */
+export interface WeightBlock {
+  readonly weights: readonly Weight[];
+  /** Fills the weights' memory, in their order. */
+  fill(targets: readonly Uint8Array[], signal?: AbortSignal): Promise<void>;
 }
 
 const IR_VERSION = 10;
@@ -50,7 +50,7 @@ export const UNREAD_FILE: { readonly folder: string; readonly name: string } = {
 
 /** Builds an ONNX graph node by node; field numbers are those of onnx.proto. */
 export class GraphBuilder {
-  readonly weights: Weight[] = [];
+  readonly blocks: WeightBlock[] = [];
   private readonly graph = new ProtoWriter();
   private readonly constants: Map<string, Value>;
   private readonly name: string;
@@ -71,21 +71,27 @@ export class GraphBuilder {
     this.graph.message(12, valueInfo(name, type, dims));
   }
 
-  /** A weight bound by memory address at session creation; the graph only declares it. */
-  weight(name: Value, type: ElementType, dims: readonly number[], options: WeightOptions): Value {
-    const location = new ProtoWriter().string(1, 'location').string(2, UNREAD_FILE.name);
-    this.graph.message(
-      5,
-      tensorHeader(name, type, dims).message(13, location).int(14, EXTERNAL_LOCATION),
+  /** Weights bound by memory address at session creation; the graph only declares them. */
+  weights(weights: readonly Weight[], fill: WeightBlock['fill']): Value[] {
+    for (const { name, type, dims } of weights) {
+      const location = new ProtoWriter().string(1, 'location').string(2, UNREAD_FILE.name);
+      const tensor = tensorHeader(name, type, dims).message(13, location);
+      this.graph.message(5, tensor.int(14, EXTERNAL_LOCATION));
+    }
+    this.blocks.push({ weights, fill });
+    return weights.map(({ name }) => name);
+  }
+
+  /** A single float weight. */
+  floats(
+    name: Value,
+    dims: readonly number[],
+    fill: (target: Float32Array, signal?: AbortSignal) => Promise<void>,
+    isPrepacked = false,
+  ): Value {
+    this.weights([{ name, type: 'float', dims, isPrepacked }], ([target], signal) =>
+      target === undefined ? Promise.resolve() : fill(asFloats(target), signal),
     );
-    this.weights.push({
-      name,
-      type,
-      dims,
-      sizeBytes: dims.reduce((product, dim) => product * dim, ELEMENT_BYTES[type]),
-      isPrepacked: options.isPrepacked ?? false,
-      fill: options.fill,
-    });
     return name;
   }
 
@@ -95,7 +101,7 @@ export class GraphBuilder {
     const known = this.constants.get(key);
     if (known !== undefined) return known;
     const name = `${this.name}.int64s.${this.constants.size}`;
-    const bytes = new Uint8Array(BigInt64Array.from(values, BigInt).buffer);
+    const bytes = new Uint8Array(BigInt64Array.from(values, (value) => BigInt(value)).buffer);
     this.graph.message(5, tensorHeader(name, 'int64', [values.length]).message(9, bytes));
     this.constants.set(key, name);
     return name;
@@ -144,6 +150,11 @@ export class GraphBuilder {
       .message(8, new ProtoWriter().string(1, MICROSOFT).int(2, 1))
       .finish();
   }
+}
+
+/** Views bytes as floats; weights are laid out at 64-byte boundaries. */
+export function asFloats(target: Uint8Array): Float32Array {
+  return new Float32Array(target.buffer, target.byteOffset, target.byteLength / 4);
 }
 
 /** Domain of ONNX Runtime's own operators. */

@@ -1,5 +1,11 @@
 import type { Checkpoint, LinearInfo } from '../../../src/weights/checkpoint.ts';
-import { MICROSOFT, type GraphBuilder, type Value } from './graph-builder.ts';
+import {
+  asFloats,
+  MICROSOFT,
+  type GraphBuilder,
+  type Value,
+  type Weight,
+} from './graph-builder.ts';
 
 /** How matrices are multiplied: `fast` rounds activations to int8 per block, `exact` does not. */
 export type Precision = 'exact' | 'fast';
@@ -9,11 +15,6 @@ export function accuracyLevel(precision: Precision): number {
   return precision === 'fast' ? 4 : 0;
 }
 
-/** Views bytes as floats; weights are laid out at 64-byte boundaries. */
-export function asFloats(target: Uint8Array): Float32Array {
-  return new Float32Array(target.buffer, target.byteOffset, target.byteLength / 4);
-}
-
 /** A stored float tensor as a weight of shape `dims`. */
 export function floatWeight(
   graph: GraphBuilder,
@@ -21,10 +22,8 @@ export function floatWeight(
   name: string,
   dims: readonly number[],
 ): Value {
-  return graph.weight(name, 'float', dims, {
-    async fill(target, signal) {
-      asFloats(target).set(await checkpoint.readFloats(name, signal));
-    },
+  return graph.floats(name, dims, async (target, signal) => {
+    target.set(await checkpoint.readFloats(name, signal));
   });
 }
 
@@ -35,12 +34,9 @@ export function normWeight(
   name: string,
   size: number,
 ): Value {
-  return graph.weight(name, 'float', [size], {
-    async fill(target, signal) {
-      const stored = await checkpoint.readFloats(name, signal);
-      const out = asFloats(target);
-      for (let i = 0; i < out.length; i++) out[i] = 1 + (stored[i] as number);
-    },
+  return graph.floats(name, [size], async (target, signal) => {
+    const stored = await checkpoint.readFloats(name, signal);
+    for (let i = 0; i < target.length; i++) target[i] = 1 + (stored[i] as number);
   });
 }
 
@@ -61,13 +57,14 @@ export function transposedWeight(
   outFeatures: number,
   inFeatures: number,
 ): Value {
-  return graph.weight(name, 'float', [inFeatures, outFeatures], {
-    isPrepacked: true,
-    async fill(target, signal) {
-      const stored = await checkpoint.readFloats(name, signal);
-      transpose(stored, asFloats(target), outFeatures, inFeatures);
+  return graph.floats(
+    name,
+    [inFeatures, outFeatures],
+    async (target, signal) => {
+      transpose(await checkpoint.readFloats(name, signal), target, outFeatures, inFeatures);
     },
-  });
+    true,
+  );
 }
 
 const TILE = 64;
@@ -151,27 +148,38 @@ function product(
   const isSymmetric = parts.every(({ info }) => info.type === 'int4' && info.symmetric);
   const zeroBytes = Math.ceil(groups / 2);
   const name = parts.map((part) => part.name).join('+');
-  const unpacked = unpackOnce(checkpoint, parts, groups, groupSize, isSymmetric);
-  const inputs = [
-    x,
-    graph.weight(`${name}.packed`, 'uint8', [outFeatures, groups, groupSize / 2], {
+  const weights: Weight[] = [
+    {
+      name: `${name}.packed`,
+      type: 'uint8',
+      dims: [outFeatures, groups, groupSize / 2],
       isPrepacked: true,
-      fill: (target, signal) => unpacked({ packed: target }, signal),
-    }),
-    graph.weight(`${name}.scales`, 'float', [outFeatures * groups], {
-      fill: (target, signal) => unpacked({ scales: asFloats(target) }, signal),
-    }),
+    },
+    { name: `${name}.scales`, type: 'float', dims: [outFeatures * groups], isPrepacked: true },
   ];
   if (!isSymmetric) {
-    inputs.push(
-      graph.weight(`${name}.zeros`, 'uint8', [outFeatures * zeroBytes], {
-        fill: (target, signal) => unpacked({ zeroPoints: target }, signal),
-      }),
-    );
+    const dims = [outFeatures * zeroBytes];
+    weights.push({ name: `${name}.zeros`, type: 'uint8', dims, isPrepacked: false });
   }
+  const operands = graph.weights(weights, async ([packed, scales, zeroPoints], signal) => {
+    if (packed === undefined || scales === undefined) throw new RangeError('operands missing');
+    const factors = asFloats(scales);
+    const rowBytes = inFeatures / 2;
+    let row = 0;
+    for (const part of parts) {
+      const end = row + part.info.outFeatures;
+      const target = {
+        packed: packed.subarray(row * rowBytes, end * rowBytes),
+        scales: factors.subarray(row * groups, end * groups),
+        zeroPoints: zeroPoints?.subarray(row * zeroBytes, end * zeroBytes) ?? null,
+      };
+      await checkpoint.readInt4(part.name, target, signal);
+      row = end;
+    }
+  });
   return graph.apply(
     'MatMulNBits',
-    inputs,
+    [x, ...operands],
     {
       K: inFeatures,
       N: outFeatures,
@@ -181,55 +189,4 @@ function product(
     },
     MICROSOFT,
   );
-}
-
-interface Unpacked {
-  readonly packed?: Uint8Array;
-  readonly scales?: Float32Array;
-  readonly zeroPoints?: Uint8Array;
-}
-
-/**
- * The three operands of one product come from one pass over the stored tensors: each caller hands
- * in its target, and the pass runs when all are there.
- */
-function unpackOnce(
-  checkpoint: Checkpoint,
-  parts: readonly LinearPart[],
-  groups: number,
-  groupSize: number,
-  isSymmetric: boolean,
-): (target: Unpacked, signal?: AbortSignal) => Promise<void> {
-  let targets: Unpacked = {};
-  let waiting = isSymmetric ? 2 : 3;
-  let finish: (pass: Promise<void>) => void = () => undefined;
-  const done = new Promise<void>((resolve) => {
-    finish = (pass) => resolve(pass);
-  });
-  const run = async (signal?: AbortSignal): Promise<void> => {
-    const { packed, scales, zeroPoints } = targets;
-    if (packed === undefined || scales === undefined) throw new RangeError('operands missing');
-    const zeroBytes = Math.ceil(groups / 2);
-    let row = 0;
-    for (const { name, info } of parts) {
-      const end = row + info.outFeatures;
-      const rowBytes = (groups * groupSize) / 2;
-      await checkpoint.readInt4(
-        name,
-        {
-          packed: packed.subarray(row * rowBytes, end * rowBytes),
-          scales: scales.subarray(row * groups, end * groups),
-          zeroPoints: zeroPoints?.subarray(row * zeroBytes, end * zeroBytes) ?? null,
-        },
-        signal,
-      );
-      row = end;
-    }
-    targets = {};
-  };
-  return (target, signal) => {
-    targets = { ...targets, ...target };
-    if (--waiting === 0) finish(run(signal));
-    return done;
-  };
 }

@@ -11,7 +11,8 @@ const SEED = 20_261_124;
 
 /** What is promised of `fast`: the same prompt gives the same bits, whatever runs beside it. */
 describe('equal bits in fast', () => {
-  const { next: random } = createSeededRandom(SEED);
+  const seeded = createSeededRandom(SEED);
+  const random = (): number => seeded.next();
   const whole = (limit: number): number => Math.floor(random() * limit);
   const randomTokens = (count: number): Int32Array =>
     Int32Array.from({ length: count }, () => 300 + whole(1700));
@@ -53,7 +54,7 @@ describe('equal bits in fast', () => {
   /** Random cuts of [from, to) that leave no piece of one token and none above the chunk limit. */
   function randomCuts(from: number, to: number): number[] {
     const cuts: number[] = [];
-    for (let at = from; to - at > backend.chunkTokens || (to - at >= 4 && random() < 0.8); ) {
+    for (let at = from; to - at > backend.chunkTokens || (to - at >= 4 && random() < 0.8);) {
       const most = Math.min(backend.chunkTokens, to - at - 2);
       at += 2 + whole(most - 1);
       cuts.push(at);
