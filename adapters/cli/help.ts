@@ -1,0 +1,50 @@
+/** Texts of `--help`: what a person wants to know first comes first. */
+
+export const HELP = `gemlet serves Google's Gemma 3 behind an OpenAI-compatible API.
+
+  gemlet serve                      serve the demo model that comes with the package
+  gemlet serve --model ./my-gemma   serve a Hugging Face checkpoint
+  gemlet inspect ./my-gemma         what a checkpoint holds and the memory it needs
+
+  gemlet serve --help               all options
+  gemlet --version`;
+
+export const SERVE_HELP = `gemlet serve [model] [options]
+
+Serves a model on http://127.0.0.1:8787. Each option can also be given as an
+environment variable: --api-key as GEMLET_API_KEY, and so on.
+
+Model
+  -m, --model <where>      demo (default), a folder with a Hugging Face
+                           checkpoint, hf:org/name[@revision], or the https
+                           URL of such a folder
+      --name <id>          what clients call it (default: the folder's name)
+      --hf-token <token>   read token for gated repositories (also HF_TOKEN)
+
+Answers
+      --precision <p>      fast (default): activations rounded to int8 per
+                           block of 32, as llama.cpp does;
+                           exact: fp32 throughout, for tests and small models
+      --head <format>      output head as int8 (default), int4 or float
+      --context <tokens>   longest prompt plus answer (default: 8192, or the
+                           model's limit where that is lower)
+
+Machine
+      --slots <count>      answers computed at the same time (default: 4)
+      --queue <count>      requests that may wait for a slot (default: 64)
+      --threads <count>    compute threads (default: all)
+
+Network
+  -p, --port <port>        0 picks a free one (default: 8787; also PORT)
+      --host <address>     0.0.0.0 lets other machines in (default: 127.0.0.1)
+      --api-key <key>      ask for this key on every route but the health
+                           checks; may be given several times
+      --cors <origin>      let web pages of this origin call; * for all`;
+
+export const INSPECT_HELP = `gemlet inspect <model> [options]
+
+Prints what a checkpoint holds (shapes, quantisation, sizes) and the memory it
+needs, reading only file headers.
+
+      --json               the same as JSON
+      --hf-token <token>   read token for gated repositories (also HF_TOKEN)`;

@@ -1,0 +1,9 @@
+/**
+ * What `import 'gemlet'` gives on Node.js: the core, and a model in this process.
+ * @module
+ */
+
+export * from '../../src/index.ts';
+export { createEngine, type EngineOptions, type LocalCompleter } from './create-engine.ts';
+export { createPipeline, type Pipeline, type PipelineOptions } from './pipeline.ts';
+export { startServer, type RunningServer, type ServerOptions } from './server.ts';

@@ -1,0 +1,137 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { runInChild } from './child.ts';
+import { runEngineSuite } from './engine-suite.ts';
+import type { EngineReport, EngineSuiteOptions } from './engine-suite.ts';
+import { describeMachine } from './machine.ts';
+import { formatReport } from './report.ts';
+import type { BenchReport } from './report.ts';
+import { shapeOf } from './shapes.ts';
+
+const USAGE = `Usage: npm run bench -- engine [options]
+
+Measures gemlet and llama.cpp on the same random weights in the true shapes of Gemma 3, and writes
+bench-results/engine-<time>.json. Models and llama.cpp are kept in .cache/bench (1b: 1.8 GB,
+4b: 5 GB).
+
+  --sizes 1b,4b     sizes to run: 1b, 4b, mini (a toy for trying this out)
+  --rounds N        pairs of runs a size; default 4, for 4b 3
+  --threads N       threads of both engines; default 2
+  --quick           one round, short contexts: to see that it works, not to quote
+  --only ENGINE     gemlet or llama alone
+  --help
+`;
+
+/** Room for the longest decode measurement. */
+const CONTEXT_TOKENS = 4608;
+
+const FULL_PLAN: EngineSuiteOptions['plan'] = {
+  prefillTokens: 512,
+  prefillRepeats: 3,
+  decodeContexts: [128, 512, 4096],
+  decodeTokens: 48,
+};
+
+const QUICK_PLAN: EngineSuiteOptions['plan'] = {
+  prefillTokens: 512,
+  prefillRepeats: 1,
+  decodeContexts: [128, 512],
+  decodeTokens: 16,
+};
+
+interface Arguments {
+  readonly sizes: readonly string[];
+  readonly rounds: number | null;
+  readonly threads: number;
+  readonly quick: boolean;
+  readonly only: 'gemlet' | 'llama' | null;
+}
+
+function parse(args: readonly string[]): Arguments | null {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      sizes: { type: 'string' },
+      rounds: { type: 'string' },
+      threads: { type: 'string', default: '2' },
+      quick: { type: 'boolean', default: false },
+      only: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help || positionals.length === 0) return null;
+  if (positionals.join() !== 'engine') {
+    throw new RangeError(`there is no bench '${positionals.join(' ')}'; the only one is: engine`);
+  }
+  const { only = null } = values;
+  if (only !== null && only !== 'gemlet' && only !== 'llama') {
+    throw new RangeError(`--only takes gemlet or llama, not '${only}'`);
+  }
+  return {
+    sizes: (values.sizes ?? (values.quick ? '1b' : '1b,4b')).split(','),
+    rounds: values.rounds === undefined ? null : positive('--rounds', values.rounds),
+    threads: positive('--threads', values.threads),
+    quick: values.quick,
+    only,
+  };
+}
+
+function positive(name: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) {
+    throw new RangeError(`${name} takes a whole number from 1, not '${text}'`);
+  }
+  return value;
+}
+
+function log(line: string): void {
+  console.error(line);
+}
+
+async function run(options: Arguments): Promise<void> {
+  const shapes = options.sizes.map(shapeOf);
+  const startedAt = new Date().toISOString();
+  const machine = describeMachine();
+  if (machine.load > 0.5) log(`load is ${machine.load}: numbers of a busy machine mean little`);
+  const sizes: EngineReport[] = [];
+  for (const shape of shapes) {
+    const defaultRounds = options.quick ? 1 : shape.name === '4b' ? 3 : 4;
+    const report = await runEngineSuite(shape, {
+      cacheFolder: '.cache/bench',
+      rounds: options.rounds ?? defaultRounds,
+      threads: options.threads,
+      contextTokens: CONTEXT_TOKENS,
+      plan: options.quick ? QUICK_PLAN : FULL_PLAN,
+      checkLengths: [20, 700],
+      only: options.only,
+      run: runInChild,
+      log,
+    });
+    sizes.push(report);
+  }
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+  const report: BenchReport = {
+    suite: 'engine',
+    gemlet: version,
+    startedAt,
+    command: `npm run bench -- ${process.argv.slice(2).join(' ')}`,
+    machine,
+    sizes,
+  };
+  mkdirSync('bench-results', { recursive: true });
+  const path = join('bench-results', `engine-${startedAt.replaceAll(':', '-')}.json`);
+  writeFileSync(path, JSON.stringify(report, null, 2));
+  console.log(formatReport(report));
+  console.log(`written to ${path}`);
+}
+
+try {
+  const options = parse(process.argv.slice(2));
+  if (options === null) console.log(USAGE);
+  else await run(options);
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+}

@@ -1,0 +1,33 @@
+/**
+ * gemlet's runtime-agnostic core: the HTTP API, the engine and the ports that adapters implement.
+ * On Node.js, `import 'gemlet'` adds `createEngine` and friends: see adapters/node/index.ts.
+ * @module
+ */
+
+export { createApp, type AppEvent, type AppOptions } from './app.ts';
+export type {
+  Completer,
+  CompletionEvent,
+  CompletionRequest,
+  ModelCard,
+  PromptInput,
+  SamplingDefaults,
+} from './completer.ts';
+export { createEngineCompleter, tokenBytesOf } from './engine-completer.ts';
+export type { Backend, ForwardStep, PrefillChunk, StepLogits } from './engine/backend.ts';
+export type { Engine, GenerateEvent, PreparedPrompt, SamplingParams } from './engine/engine.ts';
+export { createLocalEngine } from './engine/local-engine.ts';
+export { ServeError, type ErrorCode } from './errors.ts';
+export type { ImageDecoder, RgbImage } from './image/decode.ts';
+export { createImageLoader } from './image/load-image.ts';
+export type { ModelConfig } from './model/config.ts';
+export { parseModelConfig } from './model/parse-config.ts';
+export { createTokenizer } from './prompt/bpe-tokenizer.ts';
+export { buildVocabulary } from './prompt/build-vocabulary.ts';
+export type { ChatMessage, MessagePart } from './prompt/messages.ts';
+export { createPreparer } from './prompt/prepare.ts';
+export type { Tokenizer } from './prompt/tokenizer.ts';
+export { loadVocabulary } from './prompt/vocabulary.ts';
+export type { Checkpoint } from './weights/checkpoint.ts';
+export type { ObjectSource } from './weights/object-source.ts';
+export { openCheckpoint } from './weights/open-checkpoint.ts';

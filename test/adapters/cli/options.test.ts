@@ -1,0 +1,83 @@
+import { describe, expect, it } from 'vitest';
+import {
+  parseInspectOptions,
+  parseServeOptions,
+  UsageError,
+} from '../../../adapters/cli/options.ts';
+
+describe('options of serve', () => {
+  it('has defaults that need nothing', () => {
+    expect(parseServeOptions([], {})).toEqual({
+      engine: {},
+      port: 8787,
+      host: '127.0.0.1',
+      apiKeys: [],
+      corsOrigins: [],
+    });
+  });
+
+  it('reads every option, and the model also as the first word', () => {
+    const args =
+      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --hf-token t';
+    expect(parseServeOptions(args.split(' '), {})).toEqual({
+      engine: {
+        model: 'm',
+        id: 'n',
+        token: 't',
+        precision: 'exact',
+        head: 'int4',
+        threads: 3,
+        contextTokens: 99,
+        slots: 2,
+        maxWaiting: 0,
+      },
+      port: 1,
+      host: 'h',
+      apiKeys: ['a', 'b'],
+      corsOrigins: ['c'],
+    });
+    expect(parseServeOptions(['folder'], {}).engine.model).toBe('folder');
+  });
+
+  it('takes the environment where no option is given, and ignores empty variables', () => {
+    const environment = {
+      GEMLET_MODEL: 'e',
+      GEMLET_API_KEY: 'x, y',
+      GEMLET_SLOTS: '7',
+      GEMLET_HEAD: '',
+      PORT: '9',
+      HF_TOKEN: 'secret',
+    };
+    const options = parseServeOptions(['--slots', '3'], environment);
+    expect(options.engine).toEqual({ model: 'e', token: 'secret', slots: 3 });
+    expect(options.apiKeys).toEqual(['x', 'y']);
+    expect(options.port).toBe(9);
+  });
+
+  it.each([
+    [['--port', '70000'], '--port must be a whole number, 0 to 65535, not "70000".'],
+    [['--port', '1.5'], '--port'],
+    [['--threads', '0'], '--threads'],
+    [['--context', '-5'], "'--context'"],
+    [['--precision', 'half'], '--precision must be exact, fast, not "half".'],
+    [['--head', 'fp16'], '--head must be int8, int4, float, not "fp16".'],
+    [['--api-key', ''], '--api-key must not be empty.'],
+    [['--what'], "'--what'"],
+    [['a', 'b'], '"b" is one argument too many.'],
+  ])('refuses %j', (args, message) => {
+    expect(() => parseServeOptions(args, {})).toThrow(UsageError);
+    expect(() => parseServeOptions(args, {})).toThrow(message);
+  });
+});
+
+describe('options of inspect', () => {
+  it('wants one model', () => {
+    expect(parseInspectOptions(['m', '--json'], { HF_TOKEN: 't' })).toEqual({
+      model: 'm',
+      token: 't',
+      isJson: true,
+    });
+    expect(() => parseInspectOptions([], {})).toThrow('Say which model');
+    expect(() => parseInspectOptions(['a', 'b'], {})).toThrow('too many');
+  });
+});

@@ -1,0 +1,115 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseServeOptions } from '../adapters/cli/options.ts';
+import { runScript } from './support/run-script.ts';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const README = readFileSync(`${ROOT}/README.md`, 'utf8');
+const run = promisify(execFile);
+
+interface Block {
+  readonly language: string;
+  readonly code: string;
+  /** Marked as needing what a test cannot have. */
+  readonly needsDownload: boolean;
+}
+
+const blocks: readonly Block[] = [
+  ...README.matchAll(/(<!-- needs a download -->\n)?```(sh|ts)\n([\s\S]*?)```/g),
+].map(([, mark, language = '', code = '']) => ({
+  language,
+  code,
+  needsDownload: mark !== undefined,
+}));
+const shell = blocks.filter(({ language }) => language === 'sh');
+const scripts = blocks.filter(({ language }) => language === 'ts');
+
+/** Commands that only set up what the test run already has. */
+const SETUP = ['npm install && npm start', 'npm install && npm test'];
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+describe('README', () => {
+  let port: number;
+  let server: ChildProcess;
+  let started = '';
+
+  beforeAll(async () => {
+    port = await freePort();
+    server = spawn('npm', ['start'], {
+      cwd: ROOT,
+      detached: true,
+      env: { ...process.env, PORT: String(port) },
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.stdout?.on('data', (chunk: Buffer) => {
+        started += chunk.toString();
+        if (started.includes('Try it:')) resolve();
+      });
+      server.on('close', (code) => reject(new Error(`npm start ended with ${code}: ${started}`)));
+    });
+  });
+  afterAll(() => {
+    if (server.pid !== undefined) process.kill(-server.pid, 'SIGKILL');
+  });
+
+  const withPort = (code: string): string => code.replaceAll('127.0.0.1:8787', `127.0.0.1:${port}`);
+
+  it('starts the demo model with a memory table and a curl that works', async () => {
+    expect(started).toContain('KV of global layers');
+    const curl = started.slice(started.indexOf('curl'));
+    const { stdout } = await run('bash', ['-c', curl], { cwd: ROOT });
+    expect(stdout).toContain('[DONE]');
+    expect(textOf(stdout)).toContain('bell pepper');
+  });
+
+  it('names only shell commands that are run here, are set-up, or need a download', () => {
+    const names = shell
+      .filter(({ needsDownload }) => !needsDownload)
+      .map(({ code }) => code.trim());
+    expect(names.filter((name) => SETUP.includes(name))).toEqual(SETUP);
+    expect(shell.filter(({ needsDownload }) => needsDownload)).toHaveLength(1);
+  });
+
+  it.each(
+    shell
+      .filter(({ code, needsDownload }) => !needsDownload && !SETUP.includes(code.trim()))
+      .map(({ code }) => code.trim()),
+  )('runs %s', async (code) => {
+    const command = withPort(code).replaceAll('npx gemlet', 'node dist/adapters/cli/main.js');
+    const { stdout } = await run('bash', ['-c', command], { cwd: ROOT });
+    expect(stdout).toMatch(/\[DONE\]|architecture/);
+  });
+
+  it('gives only options that exist where a download is needed', () => {
+    for (const { code } of shell.filter(({ needsDownload }) => needsDownload)) {
+      for (const line of code.trim().split('\n')) {
+        const [, , command, ...args] = line.split(' ');
+        expect(command).toBe('serve');
+        expect(parseServeOptions(args, {}).engine.model).toBeTruthy();
+      }
+    }
+  });
+
+  it.each(scripts.map(({ code }) => code))('runs the script\n%s', async (code) => {
+    const output = await runScript(withPort(code));
+    expect(output).toMatch(/bell pepper|gemlet-demo|\w+/);
+    if (code.includes('example.png')) expect(output).toContain('bell pepper');
+    if (code.includes('/v1/models')) expect(output).toContain('gemlet-demo');
+  });
+});
+
+/** The text of a stream of chunks. */
+function textOf(stream: string): string {
+  return [...stream.matchAll(/"content":"([^"]*)"/g)].map(([, text]) => text).join('');
+}
