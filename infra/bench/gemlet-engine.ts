@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { createFolderSource } from '../../adapters/node/folder-source.ts';
 import { createOnnxBackend } from '../../adapters/onnx/backend.ts';
+import { chunkLength } from '../../src/engine/scheduler.ts';
 import { openCheckpoint } from '../../src/weights/open-checkpoint.ts';
 import type { BenchEngine, EngineSettings } from './bench-engine.ts';
 
@@ -35,9 +36,7 @@ export async function createGemletEngine(settings: GemletSettings): Promise<Benc
           logits = (await backend.forward({ decode: [entry], chunk: null })).decode;
           return;
         }
-        // Never a chunk of one token: it would be computed by another kernel.
-        let size = Math.min(left, backend.chunkTokens);
-        if (left - size === 1) size -= 1;
+        const size = chunkLength(left, backend.chunkTokens);
         const chunk = {
           row: 0,
           start: at,

@@ -51,7 +51,10 @@ export interface DecodeEntry {
   readonly token: number;
 }
 
-/** Part of a prompt: text of 1 to `chunkTokens` tokens, or exactly one image run. */
+/**
+ * Part of a prompt: text of 1 to `chunkTokens` tokens, or exactly one image run. Lengths that are one
+ * more than a multiple of 16 may round differently from others; see `chunkLength` in scheduler.ts.
+ */
 export interface PrefillChunk {
   readonly row: number;
   /** Must equal the row's length. */

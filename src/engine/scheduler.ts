@@ -130,13 +130,29 @@ export function nextChunk<S extends Schedulable>(
 }
 
 /**
- * Tokens to take of a text part with `left` tokens: at most `limit`, and never so that a chunk of
- * one token arises, since kernels for one token round differently from those for several.
+ * Attention takes the queries of a chunk in blocks of some multiple of this many tokens, and a block
+ * of one is computed by another kernel, which rounds differently.
+ */
+const QUERY_BLOCK_TOKENS = 16;
+
+/**
+ * Tokens to take of a text part with `left` tokens: at most `limit`, and such that neither this
+ * chunk nor a last one after it ends in a block of one query. Only a part of one token does.
  * @param limit >= 3
  */
 export function chunkLength(left: number, limit: number): number {
-  if (left <= limit) return left;
-  return left - limit === 1 ? limit - 1 : limit;
+  let taken = Math.min(left, limit);
+  while (
+    taken > 1 &&
+    (endsInSingle(taken) || (left - taken <= limit && endsInSingle(left - taken)))
+  ) {
+    taken--;
+  }
+  return taken;
+}
+
+function endsInSingle(count: number): boolean {
+  return count % QUERY_BLOCK_TOKENS === 1;
 }
 
 function isLastOf(sequence: Schedulable, end: number): boolean {

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Backend, DecodeEntry, PrefillChunk } from '../../src/engine/backend.ts';
 import { ringCapacity } from '../../src/engine/row-ring.ts';
+import { chunkLength } from '../../src/engine/scheduler.ts';
 import type { VisionConfig } from '../../src/model/config.ts';
 import { createSeededRandom } from '../support/seeded-random.ts';
 
@@ -118,7 +119,7 @@ export function describeBackend(
       const { chunkTokens } = backend;
       const tokens = someTokens(6, longLength(backend));
       const expected = await prefill(backend, 0, tokens);
-      for (const size of [2, 7, Math.ceil(chunkTokens / 2), chunkTokens - 1]) {
+      for (const size of [3, 7, Math.ceil(chunkTokens / 2), chunkTokens - 1]) {
         expectSame(await prefill(backend, 1, tokens, Math.min(size, chunkTokens)), expected);
         backend.truncate(1, 0);
       }
@@ -331,7 +332,7 @@ function imageChunk(
 }
 
 /**
- * Appends tokens to a row in chunks, none of them one token long unless all of it is.
+ * Appends tokens to a row in chunks as the scheduler would cut them.
  * @returns a copy of the last position's logits
  */
 async function prefill(
@@ -343,8 +344,7 @@ async function prefill(
   let logits = none();
   for (let from = 0; from < tokens.length;) {
     const left = tokens.length - from;
-    let count = Math.min(chunkTokens, left);
-    if (left - count === 1) count += chunkTokens < backend.chunkTokens ? 1 : -1;
+    const count = chunkLength(left, Math.max(3, chunkTokens));
     const part = tokens.subarray(from, from + count);
     const chunk = textChunk(row, backend.length(row), part);
     logits = Float32Array.from((await backend.forward({ decode: [], chunk })).chunk);

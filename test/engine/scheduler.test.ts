@@ -83,14 +83,14 @@ describe('scheduler', () => {
     expect(logits({ ...image, promptTokens: 6 })).toBe('last');
   });
 
-  it('never leaves a chunk of one token', () => {
+  it('never leaves a chunk that ends in a block of one query', () => {
     for (let limit = 3; limit < 40; limit++) {
       for (let length = 1; length < 200; length++) {
         let left = length;
         while (left > 0) {
           const taken = chunkLength(left, limit);
           expect(taken >= 1 && taken <= limit).toBe(true);
-          if (taken === 1) expect(length).toBe(1);
+          if (taken % 16 === 1) expect(length).toBe(1);
           left -= taken;
         }
       }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Backend } from '../../../src/engine/backend.ts';
+import { chunkLength } from '../../../src/engine/scheduler.ts';
 import { DEMO_FOLDER, loadOnnx } from '../../support/onnx-model.ts';
 import { createSeededRandom } from '../../support/seeded-random.ts';
 
@@ -51,22 +52,21 @@ describe('equal bits in fast', () => {
     return logits;
   }
 
-  /** Random cuts of [from, to) that leave no piece of one token and none above the chunk limit. */
+  /** Cuts [from, to) as the scheduler would under limits that change at random. */
   function randomCuts(from: number, to: number): number[] {
     const cuts: number[] = [];
-    for (let at = from; to - at > backend.chunkTokens || (to - at >= 4 && random() < 0.8);) {
-      const most = Math.min(backend.chunkTokens, to - at - 2);
-      at += 2 + whole(most - 1);
-      cuts.push(at);
+    for (let at = from; at < to;) {
+      at += chunkLength(to - at, 3 + whole(backend.chunkTokens - 2));
+      if (at < to) cuts.push(at);
     }
     return cuts;
   }
 
-  it('gives one prompt cut at random places the same logits 20 times', async () => {
+  it('gives one prompt cut at random places the same logits 40 times', async () => {
     // Long enough that the window of 96 has passed and the ring of 512 has been compacted.
     const tokens = randomTokens(900);
     const expected = await prefill(0, tokens, [256, 512, 768]);
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < 40; round++) {
       const cuts = randomCuts(0, tokens.length);
       const actual = await prefill(whole(ROWS), tokens, cuts);
       expect(actual, `seed ${SEED}, cuts ${cuts.join(' ')}`).toEqual(expected);
