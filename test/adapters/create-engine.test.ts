@@ -82,7 +82,9 @@ describe('the local engine', () => {
       count: FUZZ_COUNT,
       goodBody,
     });
-    console.info(`fuzz on the demo model, seed ${FUZZ_SEED}: ${JSON.stringify(statuses)}`);
+    console.info(
+      `fuzz on the demo model, seed ${FUZZ_SEED}: ${JSON.stringify(Object.fromEntries(statuses))}`,
+    );
     const response = await app.request('/v1/chat/completions', {
       method: 'POST',
       headers: { 'content-type': 'application/json' },

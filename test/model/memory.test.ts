@@ -33,13 +33,13 @@ describe('memoryTable', () => {
     const linear = 412_876_800 * 62;
     const norms = (4 * 5376 + 2 * 128) * 62 + 5376;
     const table = 262_208 * 5376;
-    expect(bytesOf('decoder weights')).toBe(Math.ceil(linear * 0.625 * 1.02 + norms * 4));
+    expect(bytesOf('decoder weights')).toBe(Math.ceil(linear * (0.5 + 8 / 32) + norms * 4));
     expect(bytesOf('decoder weights', { groupSize: 128 })).toBe(
-      Math.ceil(linear * 0.53125 * 1.02 + norms * 4),
+      Math.ceil(linear * (0.5 + 8 / 128) + norms * 4),
     );
     expect(bytesOf('decoder weights', { decoder: 'float' })).toBe((linear + norms) * 4);
-    expect(bytesOf('head')).toBe(table * 1.125);
-    expect(bytesOf('head', { head: 'int4' })).toBe(table * 0.625);
+    expect(bytesOf('head')).toBe(table * (1 + 8 / 128));
+    expect(bytesOf('head', { head: 'int4' })).toBe(table * (0.5 + 8 / 32));
     expect(bytesOf('head', { head: 'float' })).toBe(table * 4);
     expect(bytesOf('embedding table')).toBe(0);
     expect(bytesOf('vision')).toBe((416_866_032 + 1152 * 5376 + 1152) * 4);

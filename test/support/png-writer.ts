@@ -32,7 +32,7 @@ export function writePng(
   );
 }
 
-export function pngChunk(type: string, content: Uint8Array): Buffer {
+function pngChunk(type: string, content: Uint8Array): Buffer {
   const chunk = Buffer.alloc(12 + content.length);
   chunk.writeUInt32BE(content.length, 0);
   chunk.write(type, 4, 'latin1');
