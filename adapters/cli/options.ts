@@ -153,7 +153,5 @@ function choice<T extends string>(
 function defined(options: {
   readonly [K in keyof EngineOptions]: EngineOptions[K] | undefined;
 }): EngineOptions {
-  return Object.fromEntries(
-    Object.entries(options).filter(([, value]) => value !== undefined),
-  ) as EngineOptions;
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
