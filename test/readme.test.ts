@@ -88,7 +88,7 @@ describe('README', () => {
   )('runs %s', async (code) => {
     const command = withPort(code).replaceAll('npx gemlet', 'node dist/adapters/cli/main.js');
     const { stdout } = await run('bash', ['-c', command], { cwd: ROOT });
-    expect(stdout).toMatch(/\[DONE\]|architecture/);
+    expect(code.startsWith('curl') ? textOf(stdout) : stdout).toMatch(/bell pepper|architecture/);
   });
 
   it('gives only options that exist where a download is needed', () => {
@@ -103,7 +103,7 @@ describe('README', () => {
 
   it.each(scripts.map(({ code }) => code))('runs the script\n%s', async (code) => {
     const output = await runScript(withPort(code));
-    expect(output).toMatch(/bell pepper|gemlet-demo|\w+/);
+    expect(output.trim()).not.toBe('');
     if (code.includes('example.png')) expect(output).toContain('bell pepper');
     if (code.includes('/v1/models')) expect(output).toContain('gemlet-demo');
   });

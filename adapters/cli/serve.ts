@@ -78,7 +78,7 @@ ${curl}`;
 /** A picture in, a caption out, streamed. */
 function captionCurl(url: string, needsKey: boolean): string {
   const picture = relative(process.cwd(), `${demoModelFolder()}/example.png`);
-  return `curl -N ${url}/v1/chat/completions ${headers(needsKey)} -d '{"stream": true, "messages": [{"role": "user", "content": [
+  return `curl -N ${url}/v1/chat/completions ${headers(needsKey)} -d '{"stream": true, "temperature": 0, "messages": [{"role": "user", "content": [
   {"type": "image_url", "image_url": {"url": "data:image/png;base64,'"$(base64 < ${picture} | tr -d '\\n')"'"}},
   {"type": "text", "text": "Describe this image."}]}]}'`;
 }
