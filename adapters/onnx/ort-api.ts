@@ -170,7 +170,7 @@ function findLibrary(): string {
   } catch (cause) {
     throw new ServeError(
       'backend_unavailable',
-      'The local engine needs the optional dependency "onnxruntime-node", which is not installed. Run: npm install onnxruntime-node@1.30.0 koffi@3.3.4',
+      'The local engine needs the optional dependency "onnxruntime-node", which is not installed. Run: ONNXRUNTIME_NODE_INSTALL=skip npm install onnxruntime-node@1.30.0 koffi@3.3.4 ("skip" leaves out a CUDA download; the CPU library is in the package)',
       { cause },
     );
   }
