@@ -12,7 +12,8 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 /** npm's own settings would leak in from the npm that started the tests: the outer project's folder above all. */
 const env = Object.fromEntries(
   Object.entries(process.env).filter(
-    ([name]) => !/^npm_(package|lifecycle|config_local_prefix|config_package|config_call)/.test(name),
+    ([name]) =>
+      !/^npm_(package|lifecycle|config_local_prefix|config_package|config_call)/.test(name),
   ),
 );
 
