@@ -1,10 +1,10 @@
 import type { Backend, ForwardStep, PrefillChunk } from '../../src/engine/backend.ts';
+import { checkStep } from '../../src/engine/check-step.ts';
 import { createRowRing, ringCapacity } from '../../src/engine/row-ring.ts';
 import type { RowRing } from '../../src/engine/row-ring.ts';
 import { ServeError } from '../../src/errors.ts';
 import type { Clock } from '../../src/lib/clock.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
-import { checkStep } from './check-step.ts';
 import { fakeModelConfig } from './config.ts';
 import { hashFloats, mix } from './hash.ts';
 

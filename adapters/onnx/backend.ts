@@ -5,6 +5,7 @@ import type {
   PrefillChunk,
   StepLogits,
 } from '../../src/engine/backend.ts';
+import { checkStep } from '../../src/engine/check-step.ts';
 import type { RowRing } from '../../src/engine/row-ring.ts';
 import { ServeError } from '../../src/errors.ts';
 import type { LayerType, ModelConfig } from '../../src/model/config.ts';
@@ -118,9 +119,6 @@ export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Ba
     const lengthOf = (row: number): number => stateOf(row).length;
 
     async function embed(ids: Int32Array, out: Float32Array): Promise<void> {
-      for (const id of ids) {
-        if (id < 0 || id >= vocabSize) throw new RangeError(`no token ${id} among ${vocabSize}`);
-      }
       // Awaiting only what needs it keeps local decoding free of extra turns of the event loop.
       const pending = checkpoint.gatherEmbeddings(ids, out);
       if (pending !== undefined) await pending;
@@ -215,7 +213,7 @@ export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Ba
       async forward(step) {
         assertOpen();
         if (running !== null) throw new TypeError('a step is already running');
-        checkStep(step, { lengthOf, contextTokens, chunkTokens, config });
+        checkStep(step, { config, rowCount, rowTokens: contextTokens, chunkTokens }, lengthOf);
         const turn = forward(step);
         running = turn.catch(() => undefined);
         try {
@@ -245,54 +243,6 @@ export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Ba
   } catch (error) {
     giveBack();
     throw error;
-  }
-}
-
-interface StepLimits {
-  readonly lengthOf: (row: number) => number;
-  readonly contextTokens: number;
-  readonly chunkTokens: number;
-  readonly config: ModelConfig;
-}
-
-/** Turns bookkeeping mistakes into errors instead of nonsense text. */
-function checkStep(step: ForwardStep, limits: StepLimits): void {
-  const { lengthOf, contextTokens, chunkTokens, config } = limits;
-  let previous = -1;
-  for (const { row, start } of step.decode) {
-    if (row <= previous) throw new RangeError('decode rows must ascend');
-    previous = row;
-    checkRange(row, start, 1, lengthOf(row), contextTokens);
-  }
-  const { chunk } = step;
-  if (chunk === null) return;
-  const count = chunk.tokens.length;
-  if (step.decode.some(({ row }) => row === chunk.row)) {
-    throw new RangeError(`row ${chunk.row} cannot decode and prefill in one step`);
-  }
-  checkRange(chunk.row, chunk.start, count, lengthOf(chunk.row), contextTokens);
-  if (chunk.image === null) {
-    if (count < 1 || count > chunkTokens) {
-      throw new RangeError(`a text chunk has 1 to ${chunkTokens} tokens, not ${count}`);
-    }
-    return;
-  }
-  const expected = config.vision?.tokensPerImage ?? 0;
-  if (count !== expected || chunk.image.length !== expected * config.text.hiddenSize) {
-    throw new RangeError(`an image run has ${expected} tokens, not ${count}`);
-  }
-}
-
-function checkRange(
-  row: number,
-  start: number,
-  count: number,
-  length: number,
-  contextTokens: number,
-): void {
-  if (start !== length) throw new RangeError(`row ${row} holds ${length} tokens, not ${start}`);
-  if (start + count > contextTokens) {
-    throw new RangeError(`row ${row} is full: ${start} + ${count} of ${contextTokens} tokens`);
   }
 }
 

@@ -1,5 +1,5 @@
-import type { ForwardStep, PrefillChunk } from '../../src/engine/backend.ts';
-import type { ModelConfig } from '../../src/model/config.ts';
+import type { ModelConfig } from '../model/config.ts';
+import type { ForwardStep, PrefillChunk } from './backend.ts';
 
 export interface StepLimits {
   readonly config: ModelConfig;
@@ -9,7 +9,8 @@ export interface StepLimits {
 }
 
 /**
- * Checks a step against the contract of `Backend.forward`, before anything is changed.
+ * For backends: checks a step against the contract of `Backend.forward`, before anything is changed, so that
+ * bookkeeping mistakes become errors instead of nonsense text.
  * @param lengthOf tokens now held by a row
  * @throws RangeError naming the entry that breaks it
  */
