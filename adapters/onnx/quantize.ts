@@ -15,8 +15,7 @@ export function quantizeInt8(
   blockSize: number,
 ): void {
   for (let block = 0, k = 0; k < row.length; block++, k += blockSize) {
-    const largest = largestMagnitude(row, k, blockSize);
-    const scale = Math.fround(largest / 127);
+    const scale = blockScale(row, k, blockSize, 127);
     const inverse = scale === 0 ? 0 : 1 / scale;
     scales[block] = scale;
     for (let i = k; i < k + blockSize; i++) {
@@ -36,8 +35,7 @@ export function quantizeInt4(
   blockSize: number,
 ): void {
   for (let block = 0, k = 0; k < row.length; block++, k += blockSize) {
-    const largest = largestMagnitude(row, k, blockSize);
-    const scale = Math.fround(largest / 7);
+    const scale = blockScale(row, k, blockSize, 7);
     const inverse = scale === 0 ? 0 : 1 / scale;
     scales[block] = scale;
     for (let i = k; i < k + blockSize; i += 2) {
@@ -48,11 +46,12 @@ export function quantizeInt4(
   }
 }
 
-function largestMagnitude(row: Float32Array, from: number, blockSize: number): number {
+/** The fp32 step that makes the block's largest magnitude `levels` steps. */
+function blockScale(row: Float32Array, from: number, blockSize: number, levels: number): number {
   let largest = 0;
   for (let i = from; i < from + blockSize; i++) {
     const magnitude = Math.abs(row[i] as number);
     if (magnitude > largest) largest = magnitude;
   }
-  return largest;
+  return Math.fround(largest / levels);
 }
