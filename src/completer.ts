@@ -1,4 +1,4 @@
-import type { FinishReason, SamplingParams, Timings } from './engine/engine.ts';
+import type { EngineStats, FinishReason, SamplingParams, Timings } from './engine/engine.ts';
 import type { ChatMessage } from './prompt/messages.ts';
 
 /**
@@ -13,6 +13,8 @@ export interface Completer {
   complete(request: CompletionRequest, signal?: AbortSignal): AsyncIterable<CompletionEvent>;
   tokenize(request: TokenizeRequest, signal?: AbortSignal): Promise<readonly number[]>;
   detokenize(ids: readonly number[]): string;
+  /** Gauges and counters for metrics; absent where no engine runs in this process. */
+  stats?(): EngineStats;
   /** Refuses new work and lets the rest finish until `deadlineMs` from now. */
   drain(deadlineMs: number): Promise<void>;
   close(): Promise<void>;
@@ -47,6 +49,8 @@ export interface SamplingDefaults {
 export interface CompletionRequest {
   readonly prompt: PromptInput;
   readonly choiceCount: number;
+  /** Keys and values are shared only within one scope: whoever was let in, and their `cache_salt`. */
+  readonly scope: string;
   /** Choice i uses seed + i (mod 2^32). */
   readonly sampling: Omit<SamplingParams, 'stop' | 'maxTokens'> & {
     readonly stop: readonly string[];

@@ -31,6 +31,9 @@ export interface EngineCompleterOptions {
 
 const NO_BYTES = new Uint8Array(0);
 
+/** Share of the assistant's tokens by which they may grow; sampled text is rarely split so oddly. */
+const RESAID_RESERVE = 1 / 16;
+
 type GenerateStart = Extract<GenerateEvent, { type: 'prefill-end' }>;
 
 /** Creates the completer over our own engine: text in and out, around ids and bytes. */
@@ -42,8 +45,9 @@ export function createEngineCompleter(options: EngineCompleterOptions): Complete
     request: CompletionRequest,
     signal?: AbortSignal,
   ): AsyncGenerator<CompletionEvent, void, undefined> {
-    const prompt = await prepare(request.prompt, signal);
-    const { choiceCount } = request;
+    const { choiceCount, scope } = request;
+    const { imageTokens, ...prepared } = await prepare(request.prompt, signal);
+    const prompt: PreparedPrompt = { ...prepared, scope };
     const params = toSamplingParams(request, prompt, card);
     const sources = Array.from(
       { length: choiceCount },
@@ -58,7 +62,7 @@ export function createEngineCompleter(options: EngineCompleterOptions): Complete
       if (event.type === 'prefill-end') {
         if (index !== 0) continue;
         hasStarted = true;
-        yield startEvent(request, prompt, event, reporter);
+        yield startEvent(request, imageTokens, event, reporter);
         yield* early.splice(0);
         continue;
       }
@@ -79,6 +83,7 @@ export function createEngineCompleter(options: EngineCompleterOptions): Complete
       return Array.from(prompt.tokens);
     },
     detokenize: (ids) => tokenizer.decode(ids, { keepSpecial: true }),
+    stats: () => engine.stats(),
     drain: (deadlineMs) => engine.drain(deadlineMs),
     close: () => engine.close(),
   };
@@ -114,12 +119,24 @@ function toSamplingParams(
   const { sampling } = request;
   const encoder = new TextEncoder();
   const left = card.contextTokens - prompt.tokens.length;
+  const room = left - resaidReserve(prompt, left);
   return {
     ...sampling,
     stop: sampling.stop.map((text) => encoder.encode(text)),
     // With nothing left, ask for one: the engine's refusal then names the numbers.
-    maxTokens: sampling.maxTokens ?? Math.max(1, Math.min(left, card.defaults.maxTokens)),
+    maxTokens: sampling.maxTokens ?? Math.max(1, Math.min(room, card.defaults.maxTokens)),
   };
+}
+
+/**
+ * Tokens to leave free where a completion may take all that is left of the context: the ids that
+ * the engine said before can be a few more than those their text was encoded to, and a prompt that
+ * no longer fits with them is computed anew.
+ */
+function resaidReserve({ assistantSpans }: PreparedPrompt, left: number): number {
+  const saidTokens = assistantSpans.reduce((sum, { start, end }) => sum + end - start, 0);
+  const reserve = Math.ceil(saidTokens * RESAID_RESERVE);
+  return Math.max(0, Math.min(reserve, Math.floor(left / 2)));
 }
 
 /** Choices differ by seed; the prompt is reported on once. */
@@ -130,7 +147,7 @@ function choiceParams(params: SamplingParams, index: number): SamplingParams {
 
 function startEvent(
   request: CompletionRequest,
-  prompt: PromptWithCounts,
+  imageTokens: number,
   event: GenerateStart,
   reporter: TokenReporter,
 ): CompletionEvent {
@@ -139,17 +156,13 @@ function startEvent(
     type: 'start',
     promptTokens: event.promptTokens,
     cachedTokens: event.cachedTokens,
-    imageTokens: prompt.imageTokens,
-    prompt: isReported ? promptReports(prompt, event, reporter) : null,
+    imageTokens,
+    prompt: isReported ? promptReports(event, reporter) : null,
   };
 }
 
-function promptReports(
-  prompt: PreparedPrompt,
-  event: GenerateStart,
-  reporter: TokenReporter,
-): readonly TokenReport[] {
-  return Array.from(prompt.tokens, (id, position) =>
+function promptReports(event: GenerateStart, reporter: TokenReporter): readonly TokenReport[] {
+  return Array.from(event.tokens, (id, position) =>
     reporter.report(id, event.promptLogprobs?.[position] ?? null),
   );
 }

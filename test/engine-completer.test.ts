@@ -1,15 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { fakeModelConfig } from '../adapters/fake/config.ts';
-import type {
-  CompletionEvent,
-  CompletionRequest,
-  ModelCard,
-  PromptInput,
-} from '../src/completer.ts';
-import type { PromptWithCounts } from '../src/prompt/prepare.ts';
+import type { CompletionEvent, ModelCard, PromptInput } from '../src/completer.ts';
+import type { Engine } from '../src/engine/engine.ts';
 import { createEngineCompleter, tokenBytesOf } from '../src/engine-completer.ts';
 import { ServeError } from '../src/errors.ts';
+import type { PromptWithCounts } from '../src/prompt/prepare.ts';
 import { createByteTokenizer, FIRST_BYTE_ID } from './support/byte-tokenizer.ts';
+import { collect, idsOf, request, textOf } from './support/completions.ts';
 import { createTestEngine, GREEDY, testPrompt } from './support/engine-harness.ts';
 
 const tokenizer = createByteTokenizer();
@@ -44,37 +41,6 @@ function setUp(backendOptions: Parameters<typeof createTestEngine>[1] = {}) {
   const { engine, backend } = createTestEngine({}, backendOptions);
   const completer = createEngineCompleter({ engine, tokenizer, prepare, card: CARD });
   return { completer, backend, engine };
-}
-
-function request(
-  sampling: Partial<CompletionRequest['sampling']> = {},
-  rest: Partial<CompletionRequest> = {},
-): CompletionRequest {
-  return {
-    prompt: { type: 'text', text: 'Hello', addBos: true },
-    choiceCount: 1,
-    sampling: { ...GREEDY, temperature: 1, stop: [], maxTokens: 10, seed: 5, ...sampling },
-    returnTokenIds: false,
-    ...rest,
-  };
-}
-
-async function collect(events: AsyncIterable<CompletionEvent>): Promise<CompletionEvent[]> {
-  const all: CompletionEvent[] = [];
-  for await (const event of events) all.push(event);
-  return all;
-}
-
-function textOf(events: readonly CompletionEvent[], index = 0): string {
-  return events
-    .map((event) => (event.type === 'delta' && event.index === index ? event.text : ''))
-    .join('');
-}
-
-function idsOf(events: readonly CompletionEvent[], index = 0): number[] {
-  return events.flatMap((event) =>
-    event.type === 'delta' && event.index === index ? event.tokens.map(({ id }) => id) : [],
-  );
 }
 
 describe('engine completer', () => {
@@ -220,7 +186,7 @@ describe('engine completer', () => {
   });
 
   it('aborts every choice with the request and gives all rows back', async () => {
-    const { completer, backend, engine } = setUp();
+    const { completer, engine } = setUp();
     const controller = new AbortController();
     const run = (async () => {
       const sampling = { maxTokens: 300 };
@@ -231,9 +197,7 @@ describe('engine completer', () => {
     })();
     await expect(run).rejects.toThrow('gone');
     await new Promise((resolve) => setImmediate(resolve));
-    expect([backend.rowsInUse(), engine.stats().running, engine.stats().waiting]).toEqual([
-      0, 0, 0,
-    ]);
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, kvUsage: 0 });
   });
 
   it('ends all choices when one fails', async () => {
@@ -247,6 +211,36 @@ describe('engine completer', () => {
     await expect(events).rejects.toMatchObject({ code: 'internal' });
     await new Promise((resolve) => setImmediate(resolve));
     expect(backend.rowsInUse()).toBe(0);
+  });
+
+  it('leaves room for what it said before only where the context is all that limits it', async () => {
+    const { engine } = createTestEngine();
+    const asked: number[] = [];
+    const recording: Engine = {
+      ...engine,
+      generate: (prompt, params, signal) => {
+        asked.push(params.maxTokens);
+        return engine.generate(prompt, { ...params, maxTokens: 1 }, signal);
+      },
+    };
+    const ask = async (maxTokens: number | null, saidTokens: number): Promise<void> => {
+      const completer = createEngineCompleter({
+        engine: recording,
+        tokenizer,
+        prepare: async (input) => ({
+          ...(await prepare(input)),
+          assistantSpans: [{ start: 1, end: 1 + saidTokens }],
+        }),
+        card: { ...CARD, defaults: { ...CARD.defaults, maxTokens: 1000 } },
+      });
+      const text = 'x'.repeat(399);
+      const prompt = { type: 'text', text, addBos: true } as const;
+      await collect(completer.complete(request({ maxTokens }, { prompt })));
+    };
+    await ask(null, 320);
+    await ask(null, 17);
+    await ask(112, 320);
+    expect(asked).toEqual([112 - 20, 112 - 2, 112]);
   });
 
   it('tokenizes and detokenizes with special tokens kept', async () => {

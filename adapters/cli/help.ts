@@ -32,6 +32,11 @@ Answers
 Machine
       --slots <count>      answers computed at the same time (default: 4)
       --queue <count>      requests that may wait for a slot (default: 64)
+      --kv-budget <size>   memory for conversations that wait for their next turn
+                           without a slot, such as 2GB; 0 computes them again
+                           (default: a quarter of what the model leaves free)
+      --prefill-budget <ms>  longest pause of running answers while prompts are
+                           read (default: 250)
       --threads <count>    compute threads (default: all)
 
 Network

@@ -41,6 +41,8 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     context: { type: 'string' },
     slots: { type: 'string' },
     queue: { type: 'string' },
+    'kv-budget': { type: 'string' },
+    'prefill-budget': { type: 'string' },
     'hf-token': { type: 'string' },
   });
   if (positionals.length > 1) throw new UsageError(`"${positionals[1]}" is one argument too many.`);
@@ -75,6 +77,8 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     contextTokens: number('context', 2, Number.MAX_SAFE_INTEGER),
     slots: number('slots', 1, Number.MAX_SAFE_INTEGER),
     maxWaiting: number('queue', 0, Number.MAX_SAFE_INTEGER),
+    kvBudgetBytes: byteSize('--kv-budget', read('kv-budget')),
+    prefillBudgetMs: number('prefill-budget', 1, Number.MAX_SAFE_INTEGER),
   });
   return {
     engine,
@@ -134,6 +138,26 @@ function wholeNumber(
     throw new UsageError(`${name} must be a whole number, ${range}, not "${text}".`);
   }
   return value;
+}
+
+const BYTE_UNITS: Readonly<Record<string, number>> = {
+  '': 1,
+  kb: 1e3,
+  mb: 1e6,
+  gb: 1e9,
+  kib: 2 ** 10,
+  mib: 2 ** 20,
+  gib: 2 ** 30,
+};
+
+function byteSize(name: string, text: string | undefined): number | undefined {
+  if (text === undefined || text === '') return undefined;
+  const [, amount, unit = ''] = /^(\d+(?:\.\d+)?) *([a-z]*)$/i.exec(text.trim()) ?? [];
+  const factor = BYTE_UNITS[unit.toLowerCase()];
+  if (amount === undefined || factor === undefined) {
+    throw new UsageError(`${name} must be a size such as 512MB, 2GiB or 0, not "${text}".`);
+  }
+  return Math.floor(Number(amount) * factor);
 }
 
 function choice<T extends string>(

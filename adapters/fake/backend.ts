@@ -1,12 +1,13 @@
-import type { Backend, ForwardStep, PrefillChunk } from '../../src/engine/backend.ts';
+import type { Backend, ForwardStep, KvPage, PrefillChunk } from '../../src/engine/backend.ts';
+import { checkKvRead, checkKvWrite } from '../../src/engine/check-kv.ts';
 import { checkStep } from '../../src/engine/check-step.ts';
-import { createRowRing, ringCapacity } from '../../src/engine/row-ring.ts';
-import type { RowRing } from '../../src/engine/row-ring.ts';
 import { ServeError } from '../../src/errors.ts';
 import type { Clock } from '../../src/lib/clock.ts';
+import { createExclusive } from '../../src/lib/exclusive.ts';
 import type { ModelConfig } from '../../src/model/config.ts';
 import { fakeModelConfig } from './config.ts';
 import { hashFloats, mix } from './hash.ts';
+import { createFakeRow, FAKE_TOKEN_BYTES, type FakeRow } from './row.ts';
 
 export interface FakeBackendOptions {
   /** Default: a tiny model with images; see {@link fakeModelConfig}. */
@@ -26,31 +27,27 @@ export interface FakeBackendOptions {
     readonly tokenMs: number;
     /** Milliseconds per image. */
     readonly imageMs: number;
+    /** Milliseconds per token of a page read or written; default 0. */
+    readonly kvTokenMs?: number;
   };
   /** Called before a step changes anything; a throw or rejection fails it. */
   readonly beforeForward?: (step: ForwardStep) => void | Promise<void>;
   /** Called before images are encoded; a throw or rejection fails it. */
   readonly beforeEncode?: (count: number) => void | Promise<void>;
+  /** Called before a page is read or pages are written; a throw or rejection fails it. */
+  readonly beforeKv?: (kind: 'read' | 'write') => void | Promise<void>;
 }
 
 /** The fake, with what tests and health pages ask beyond the port. */
 export interface FakeBackend extends Backend {
   /** Rows that hold at least one token. */
   rowsInUse(): number;
+  /** Pages read from rows and written to rows so far. */
+  pageCounts(): { readonly read: number; readonly written: number };
 }
 
 /** Logits are spread evenly over this interval around 0. */
 const LOGIT_SPREAD = 6;
-/** Separates what is stored in local layers from what is stored in global ones. */
-const LOCAL_SALT = 0x51ed27;
-
-interface Row {
-  readonly ring: RowRing;
-  /** [rowTokens + 1], by position: the spare entry takes dead writes into a full row. */
-  readonly global: Uint32Array;
-  /** [ring capacity], by position - origin */
-  readonly local: Uint32Array;
-}
 
 /**
  * A backend without a model: the next token depends on every entry that is really in the row, on
@@ -69,19 +66,18 @@ export function createFakeBackend(options: FakeBackendOptions = {}): FakeBackend
     chunkTokens: Math.max(chunkTokens, tokensPerImage),
     ...(options.alignTokens === undefined ? {} : { alignTokens: options.alignTokens }),
   };
-  const rows: readonly Row[] = Array.from({ length: rowCount }, () => ({
-    ring: createRowRing(ringOptions),
-    global: new Uint32Array(rowTokens + 1),
-    local: new Uint32Array(ringCapacity(ringOptions)),
-  }));
+  const kvTokenBytes = { global: FAKE_TOKEN_BYTES, local: FAKE_TOKEN_BYTES };
+  const rows = Array.from({ length: rowCount }, () => createFakeRow(rowTokens, ringOptions));
   const logits: Record<'decode' | 'chunk', Float32Array> = {
     decode: new Float32Array(0),
     chunk: new Float32Array(0),
   };
-  let inFlight: Promise<void> | null = null;
+  const turn = createExclusive('the fake backend');
+  let pagesRead = 0;
+  let pagesWritten = 0;
   let isClosed = false;
 
-  function rowAt(index: number): Row {
+  function rowAt(index: number): FakeRow {
     const row = rows[index];
     if (row === undefined) throw new RangeError(`row ${index} is not one of ${rowCount}`);
     return row;
@@ -92,46 +88,29 @@ export function createFakeBackend(options: FakeBackendOptions = {}): FakeBackend
     if (isClosed) throw new ServeError('backend_unavailable', 'The fake backend is closed.');
   }
 
-  function reserve(row: Row, count: number): void {
-    const shift = row.ring.reserve(count);
-    if (shift > 0) row.local.copyWithin(0, shift, row.ring.localLength + shift);
-  }
-
-  /** Writes one token behind the row's end; returns the hidden state there. */
-  function write(row: Row, content: number): number {
-    const { ring, global, local } = row;
-    const position = ring.length;
-    let state = mix(content, position);
-    for (let at = 0; at < position; at++) state = mix(state, global[at] ?? 0);
-    for (let at = Math.max(ring.origin, position - windowTokens + 1); at < position; at++) {
-      state = mix(state, mix(local[at - ring.origin] ?? 0, at));
-    }
-    global[position] = state;
-    local[position - ring.origin] = mix(state, LOCAL_SALT);
-    ring.advance(1);
-    return state;
+  /** Rows hold still while a step or a page is under way. */
+  function assertIdle(): void {
+    assertOpen();
+    turn.assertIdle();
   }
 
   function decode(step: ForwardStep): void {
     const first = step.decode[0]?.row ?? 0;
     const last = step.decode.at(-1)?.row ?? -1;
     for (let index = first; index <= last; index++) {
-      const row = rowAt(index);
-      if (step.decode.some((entry) => entry.row === index)) continue;
-      // Real kernels run over the rows in between: one dead entry behind the end of each.
-      row.global[row.ring.length] = 0xdead;
-      row.local[row.ring.localLength] = 0xdead;
+      // Real kernels run over the rows in between.
+      if (!step.decode.some((entry) => entry.row === index)) rowAt(index).writeDead();
     }
     for (const [index, { row, token }] of step.decode.entries()) {
-      reserve(rowAt(row), 1);
-      fillLogits(logits.decode, index, write(rowAt(row), token));
+      rowAt(row).reserve(1);
+      fillLogits(logits.decode, index, rowAt(row).append(token));
     }
   }
 
   function prefill(chunk: PrefillChunk): void {
     const row = rowAt(chunk.row);
     const count = chunk.tokens.length;
-    reserve(row, count);
+    row.reserve(count);
     // Soft tokens see their whole image, so every one depends on all of it.
     const image = chunk.image === null ? 0 : hashFloats(chunk.image, 0, chunk.image.length);
     let filled = 0;
@@ -141,7 +120,7 @@ export function createFakeBackend(options: FakeBackendOptions = {}): FakeBackend
         chunk.image === null
           ? (chunk.tokens[index] ?? 0)
           : mix(image, hashFloats(chunk.image, index * hiddenSize, (index + 1) * hiddenSize));
-      const state = write(row, content);
+      const state = row.append(content);
       const isWanted = chunk.logits === 'all' || (chunk.logits === 'last' && index === count - 1);
       if (isWanted) fillLogits(logits.chunk, filled++, state);
     }
@@ -173,11 +152,40 @@ export function createFakeBackend(options: FakeBackendOptions = {}): FakeBackend
     prefill(chunk);
   }
 
+  async function readPage(row: FakeRow, from: number, to: number): Promise<KvPage> {
+    checkKvRead(from, to, row.ring.length);
+    await options.beforeKv?.('read');
+    await options.pace?.clock.sleep((to - from) * (options.pace.kvTokenMs ?? 0));
+    pagesRead++;
+    return row.read(from, to);
+  }
+
+  async function writePages(
+    row: FakeRow,
+    pages: readonly KvPage[],
+    length: number,
+    keep: number,
+  ): Promise<void> {
+    const heldTokens = row.ring.length;
+    try {
+      const limits = { config, rowTokens, kvTokenBytes, heldTokens };
+      const localFrom = checkKvWrite(pages, length, keep, limits);
+      await options.beforeKv?.('write');
+      await options.pace?.clock.sleep((length - keep) * (options.pace.kvTokenMs ?? 0));
+      pagesWritten += pages.length;
+      row.restore(pages, length, keep, localFrom);
+    } catch (error) {
+      row.ring.truncate(0);
+      throw error;
+    }
+  }
+
   return {
     config,
     rowCount,
     rowTokens,
     chunkTokens,
+    kvTokenBytes,
     length(row) {
       assertOpen();
       return rowAt(row).ring.length;
@@ -206,31 +214,38 @@ export function createFakeBackend(options: FakeBackendOptions = {}): FakeBackend
     },
     async forward(step) {
       assertOpen();
-      if (inFlight !== null) throw new Error('forward was called while another step runs');
-      inFlight = run(step);
-      try {
-        await inFlight;
-      } finally {
-        inFlight = null;
-      }
+      await turn.run(() => run(step));
       return { decode: logits.decode, chunk: logits.chunk };
     },
-    copyRow(from, to, length) {
+    canCut(row, length) {
       assertOpen();
-      const source = rowAt(from);
-      const target = rowAt(to);
-      target.ring.copyFrom(source.ring, length);
-      target.global.set(source.global.subarray(0, length));
-      target.local.set(source.local.subarray(0, target.ring.localLength));
+      return rowAt(row).ring.keepable(length) === length;
+    },
+    copyRow(from, to, length) {
+      assertIdle();
+      rowAt(to).copyFrom(rowAt(from), length);
+    },
+    swapRows(a, b) {
+      assertIdle();
+      [rows[a], rows[b]] = [rowAt(b), rowAt(a)];
     },
     truncate(row, length) {
-      assertOpen();
+      assertIdle();
       return rowAt(row).ring.truncate(length);
+    },
+    async readKv(row, from, to) {
+      assertOpen();
+      return turn.run(() => readPage(rowAt(row), from, to));
+    },
+    async writeKv(row, pages, length, keep) {
+      assertOpen();
+      await turn.run(() => writePages(rowAt(row), pages, length, keep));
     },
     async close() {
       isClosed = true;
-      await inFlight?.catch(() => undefined);
+      await turn.settled();
     },
     rowsInUse: () => rows.filter(({ ring }) => ring.length > 0).length,
+    pageCounts: () => ({ read: pagesRead, written: pagesWritten }),
   };
 }

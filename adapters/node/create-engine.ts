@@ -3,7 +3,7 @@ import type { Completer, ModelCard } from '../../src/completer.ts';
 import { createEngineCompleter, tokenBytesOf } from '../../src/engine-completer.ts';
 import type { Backend } from '../../src/engine/backend.ts';
 import type { PreparedImage } from '../../src/engine/engine.ts';
-import { createLocalEngine } from '../../src/engine/local-engine.ts';
+import { createLocalEngine, type EngineEvent } from '../../src/engine/local-engine.ts';
 import { ringCapacity } from '../../src/engine/row-ring.ts';
 import { ServeError } from '../../src/errors.ts';
 import { parseImageConfig, type ImageConfig } from '../../src/image/image-config.ts';
@@ -42,6 +42,15 @@ export interface EngineOptions {
   readonly slots?: number;
   /** Requests that may wait for a slot; default 64. */
   readonly maxWaiting?: number;
+  /**
+   * Bytes of host memory for keys and values of conversations that lost their slot; default a quarter
+   * of the memory that the model leaves, at most 8 GiB. 0 keeps none: such turns are computed again.
+   */
+  readonly kvBudgetBytes?: number;
+  /** Milliseconds that prompt work may hold up running answers in one step; default 250. */
+  readonly prefillBudgetMs?: number;
+  /** Observes the engine; must not throw. */
+  readonly onEvent?: (event: EngineEvent) => void;
   /** Compute threads; default all that the process may use. */
   readonly threads?: number;
   /** Aborts the load. */
@@ -61,6 +70,9 @@ const DEFAULT_MAX_WAITING = 64;
 /** Longest text chunk of one step. */
 export const CHUNK_TOKENS = 256;
 const MAX_SLOTS = 256;
+const MAX_DEFAULT_KV_BUDGET_BYTES = 8 * 2 ** 30;
+/** About 50 images of the 27B, 100 of the 4B. */
+const MAX_IMAGE_CACHE_BYTES = 256 * 2 ** 20;
 
 /**
  * Loads a model into this process and returns it as a completer.
@@ -77,8 +89,8 @@ export async function createEngine(options: EngineOptions = {}): Promise<LocalCo
   let backend: Backend | undefined;
   try {
     const settings = resolveSettings(checkpoint, options);
-    const memory = settings.memory;
-    requireMemory(memory, availableBytes());
+    const { memory } = settings;
+    requireMemory(memory, settings.availableBytes);
     const imageConfig = await readImageConfig(source, checkpoint.config.vision, signal);
     const tokenizer = await loadTokenizer(source, signal);
     backend = await createOnnxBackend({
@@ -103,6 +115,12 @@ export async function createEngine(options: EngineOptions = {}): Promise<LocalCo
       toPixels: pixelsFor(imageConfig),
       clock: systemClock,
       maxWaiting: options.maxWaiting ?? DEFAULT_MAX_WAITING,
+      kvBudgetBytes: settings.kvBudgetBytes,
+      imageCacheBytes: settings.imageCacheBytes,
+      ...(options.prefillBudgetMs === undefined
+        ? {}
+        : { prefillBudgetMs: options.prefillBudgetMs }),
+      ...(options.onEvent === undefined ? {} : { onEvent: options.onEvent }),
     });
     const preparer = createPreparer({
       tokenizer,
@@ -150,6 +168,10 @@ interface Settings {
   readonly head: 'int8' | 'int4' | 'float';
   readonly contextTokens: number;
   readonly slots: number;
+  readonly kvBudgetBytes: number;
+  readonly imageCacheBytes: number;
+  /** What the process may take before anything is loaded. */
+  readonly availableBytes: number;
   readonly memory: MemoryTable;
 }
 
@@ -171,7 +193,7 @@ function resolveSettings(checkpoint: OpenedCheckpoint, options: EngineOptions): 
   }
   const ringTokens = ringCapacity(ringOptionsFor(config, CHUNK_TOKENS));
   const decoder = checkpoint.tensors.get('layers.0.mlp.down_proj') === undefined ? 'int4' : 'float';
-  const memory = memoryTable({
+  const fixed = memoryTable({
     config,
     precision,
     head,
@@ -181,7 +203,50 @@ function resolveSettings(checkpoint: OpenedCheckpoint, options: EngineOptions): 
     decoder,
     chunkTokens: CHUNK_TOKENS,
   });
-  return { precision, head, contextTokens, slots, memory };
+  const free = availableBytes();
+  const kvBudgetBytes = options.kvBudgetBytes ?? defaultKvBudget(free - fixed.totalBytes);
+  if (!Number.isInteger(kvBudgetBytes) || kvBudgetBytes < 0) {
+    throw new RangeError(`kvBudgetBytes must be a whole number from 0 on, not ${kvBudgetBytes}.`);
+  }
+  const imageCacheBytes =
+    config.vision === null ? 0 : Math.min(MAX_IMAGE_CACHE_BYTES, Math.floor(kvBudgetBytes / 8));
+  const memory = withHostMemory(fixed, kvBudgetBytes, imageCacheBytes);
+  return {
+    precision,
+    head,
+    contextTokens,
+    slots,
+    kvBudgetBytes,
+    imageCacheBytes,
+    availableBytes: free,
+    memory,
+  };
+}
+
+/** Some of what is left, so that the rest of the machine has room. */
+function defaultKvBudget(leftBytes: number): number {
+  return Math.min(MAX_DEFAULT_KV_BUDGET_BYTES, Math.max(0, Math.floor(leftBytes / 4)));
+}
+
+function withHostMemory(
+  table: MemoryTable,
+  kvBudgetBytes: number,
+  imageCacheBytes: number,
+): MemoryTable {
+  const rows = [
+    {
+      part: 'KV pages in host memory',
+      bytes: kvBudgetBytes,
+      note: 'at most; conversations without a slot (--kv-budget)',
+    },
+    {
+      part: 'image embeddings',
+      bytes: imageCacheBytes,
+      note: 'at most; images that come again are not encoded again',
+    },
+  ].filter(({ bytes }) => bytes > 0);
+  const totalBytes = table.totalBytes + kvBudgetBytes + imageCacheBytes;
+  return { rows: [...table.rows, ...rows], totalBytes };
 }
 
 async function readImageConfig(

@@ -83,6 +83,7 @@ async function toRequest(
       continueFinalMessage: false,
     },
     choiceCount: 1,
+    scope: '',
     returnTokenIds: false,
     sampling: {
       maxTokens: options.maxTokens ?? null,

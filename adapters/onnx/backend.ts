@@ -1,25 +1,22 @@
-import type {
-  Backend,
-  DecodeEntry,
-  ForwardStep,
-  PrefillChunk,
-  StepLogits,
-} from '../../src/engine/backend.ts';
+import type { Backend } from '../../src/engine/backend.ts';
 import { checkStep } from '../../src/engine/check-step.ts';
 import type { RowRing } from '../../src/engine/row-ring.ts';
 import { ServeError } from '../../src/errors.ts';
+import { createExclusive } from '../../src/lib/exclusive.ts';
 import type { LayerType, ModelConfig } from '../../src/model/config.ts';
 import type { Checkpoint } from '../../src/weights/checkpoint.ts';
 import type { HeadFormat } from './graph/head-graph.ts';
 import type { Precision } from './graph/layers.ts';
 import { createHeadPass } from './head-pass.ts';
-import { createKvCache } from './kv-cache.ts';
+import { createKvCache, SPARE_ROWS } from './kv-cache.ts';
+import { createKvPages } from './kv-pages.ts';
 import { createLane } from './lane.ts';
 import { loadDecoder } from './load-decoder.ts';
 import { allocateNative, type NativeMemory } from './native-memory.ts';
 import { acquireRuntime } from './ort.ts';
 import { ringOptionsFor } from './ring-options.ts';
 import { fillRopeTables } from './rope.ts';
+import { createStepRunner } from './step-runner.ts';
 import { createVisionEncoder } from './vision-encoder.ts';
 
 export interface OnnxBackendOptions {
@@ -40,13 +37,6 @@ export interface OnnxBackendOptions {
 }
 
 const DEFAULT_CHUNK_TOKENS = 256;
-/**
- * Cache rows before row 0. A row that decodes alone takes a neighbour along where the kernels would
- * otherwise give it other bits than in a batch; for row 0 that is the spare row, always empty. With
- * one row there are no batches, and nothing to keep up with.
- */
-const SPARE_ROWS = 1;
-
 /**
  * Runs Gemma 3 with ONNX Runtime on the CPU.
  * @throws ServeError backend_unavailable, out_of_memory, invalid_checkpoint
@@ -76,6 +66,7 @@ export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Ba
     const longestPass = ring.chunkTokens;
     const cache = createKvCache(text, SPARE_ROWS + rowCount, contextTokens, ring);
     undo.push(() => cache.free());
+    const pages = createKvPages(cache, config, contextTokens);
     const ropePositions = contextTokens + longestPass;
     const rope = createRope(config, ropePositions);
     undo.push(() => rope.free());
@@ -93,7 +84,6 @@ export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Ba
     const chunkLane = createLane(parts, 1, longestPass);
     undo.push(() => chunkLane.free());
     const { singleRowDiffers } = decoder.traits;
-    const padsDecode = rowCount > 1 && singleRowDiffers.has(decoder.linearKind);
     const head = createHeadPass(runtime, text, decoder.head, {
       rowsMax: rowCount + longestPass,
       padsSingle: rowCount > 1 && singleRowDiffers.has(headFormat),
@@ -110,91 +100,39 @@ export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Ba
             dropPrepacked: decoder.traits.dropsOriginals,
           });
 
-    const { hiddenSize, embeddingScale, vocabSize } = text;
-    const stateOf = (row: number): RowRing => {
-      const state = row < 0 ? undefined : cache.rows[SPARE_ROWS + row];
-      if (state === undefined) throw new RangeError(`no row ${row} among ${rowCount}`);
-      return state;
+    /** Number of `row` in the cache. */
+    const placeOf = (row: number): number => {
+      if (Number.isInteger(row) && row >= 0 && row < rowCount) return SPARE_ROWS + row;
+      throw new RangeError(`no row ${row} among ${rowCount}`);
     };
+    const stateOf = (row: number): RowRing => cache.rows[placeOf(row)] as RowRing;
     const lengthOf = (row: number): number => stateOf(row).length;
 
-    async function embed(ids: Int32Array, out: Float32Array): Promise<void> {
-      // Awaiting only what needs it keeps local decoding free of extra turns of the event loop.
-      const pending = checkpoint.gatherEmbeddings(ids, out);
-      if (pending !== undefined) await pending;
-      for (let i = 0; i < out.length; i++) out[i] = (out[i] as number) * embeddingScale;
-    }
-
-    /**
-     * One batch over the rows from the first to the last decoding one; hidden states go to head
-     * rows [0, decode.length). Idle rows between take part: a dead entry lands behind their last
-     * token, for which every buffer keeps a spare place.
-     */
-    async function runDecode(decode: readonly DecodeEntry[]): Promise<void> {
-      const first = decode[0];
-      const last = decode.at(-1);
-      if (first === undefined || last === undefined) return;
-      for (const { row } of decode) cache.reserve(SPARE_ROWS + row, 1);
-      const isSingle = first === last;
-      const firstRow = SPARE_ROWS + first.row - (isSingle && padsDecode ? 1 : 0);
-      const rows = SPARE_ROWS + last.row - firstRow + 1;
-      const ids = Int32Array.from(decode, ({ token }) => token);
-      const embedded = head.scratch.subarray(0, ids.length * hiddenSize);
-      await embed(ids, embedded);
-      for (const [i, { row }] of decode.entries()) {
-        const state = embedded.subarray(i * hiddenSize, (i + 1) * hiddenSize);
-        decodeLane.x.set(state, (SPARE_ROWS + row - firstRow) * hiddenSize);
-      }
-      const y = await decodeLane.run({
-        firstRow,
-        rowCount: rows,
-        tokenCount: 1,
-        isImage: false,
-      });
-      for (const [i, { row }] of decode.entries()) {
-        const at = (SPARE_ROWS + row - firstRow) * hiddenSize;
-        head.x.set(y.subarray(at, at + hiddenSize), i * hiddenSize);
-      }
-    }
-
-    /** Returns how many head rows the chunk filled, from `headRow` on. */
-    async function runChunk(chunk: PrefillChunk, headRow: number): Promise<number> {
-      const count = chunk.tokens.length;
-      cache.reserve(SPARE_ROWS + chunk.row, count);
-      const x = chunkLane.x.subarray(0, count * hiddenSize);
-      if (chunk.image === null) await embed(chunk.tokens, x);
-      else x.set(chunk.image);
-      const y = await chunkLane.run({
-        firstRow: SPARE_ROWS + chunk.row,
-        rowCount: 1,
-        tokenCount: count,
-        isImage: chunk.image !== null,
-      });
-      if (chunk.logits === 'none') return 0;
-      const first = chunk.logits === 'all' ? 0 : count - 1;
-      head.x.set(y.subarray(first * hiddenSize, count * hiddenSize), headRow * hiddenSize);
-      return count - first;
-    }
-
-    let running: Promise<unknown> | null = null;
+    const runStep = createStepRunner({
+      config: text,
+      checkpoint,
+      cache,
+      decodeLane,
+      chunkLane,
+      head,
+      padsDecode: rowCount > 1 && singleRowDiffers.has(decoder.linearKind),
+    });
+    // Rows must hold still while a step or a move works on them.
+    const turn = createExclusive('the backend');
     let isClosed = false;
-
-    async function forward(step: ForwardStep): Promise<StepLogits> {
-      const { decode, chunk } = step;
-      await runDecode(decode);
-      const chunkRows = chunk === null ? 0 : await runChunk(chunk, decode.length);
-      const logits = await head.run(decode.length + chunkRows);
-      // Only now: a failed step leaves every row as it was.
-      for (const { row } of decode) stateOf(row).advance(1);
-      if (chunk !== null) stateOf(chunk.row).advance(chunk.tokens.length);
-      return {
-        decode: logits.subarray(0, decode.length * vocabSize),
-        chunk: logits.subarray(decode.length * vocabSize),
-      };
-    }
 
     function assertOpen(): void {
       if (isClosed) throw new TypeError('the backend is closed');
+    }
+
+    function assertIdle(): void {
+      assertOpen();
+      turn.assertIdle();
+    }
+
+    async function alone<T>(work: () => Promise<T>): Promise<T> {
+      assertOpen();
+      return turn.run(work);
     }
 
     return {
@@ -202,6 +140,7 @@ export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Ba
       rowCount,
       rowTokens: contextTokens,
       chunkTokens,
+      kvTokenBytes: pages.tokenBytes,
       length: lengthOf,
       async encodeImages(pixels, count, encodeSignal) {
         assertOpen();
@@ -210,32 +149,31 @@ export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Ba
         }
         return encoder.encode(pixels, count, encodeSignal);
       },
-      async forward(step) {
-        assertOpen();
-        if (running !== null) throw new TypeError('a step is already running');
-        checkStep(step, { config, rowCount, rowTokens: contextTokens, chunkTokens }, lengthOf);
-        const turn = forward(step);
-        running = turn.catch(() => undefined);
-        try {
-          return await turn;
-        } finally {
-          running = null;
-        }
-      },
+      forward: (step) =>
+        alone(async () => {
+          checkStep(step, { config, rowCount, rowTokens: contextTokens, chunkTokens }, lengthOf);
+          return runStep(step);
+        }),
+      canCut: (row, length) => stateOf(row).keepable(length) === length,
       copyRow(from, to, length) {
-        assertOpen();
-        stateOf(from);
-        stateOf(to);
-        cache.copyRow(SPARE_ROWS + from, SPARE_ROWS + to, length);
+        assertIdle();
+        cache.copyRow(placeOf(from), placeOf(to), length);
+      },
+      swapRows(a, b) {
+        assertIdle();
+        cache.swapRows(placeOf(a), placeOf(b));
       },
       truncate(row, length) {
-        assertOpen();
+        assertIdle();
         return stateOf(row).truncate(length);
       },
+      readKv: (row, from, to) => alone(async () => pages.read(placeOf(row), from, to)),
+      writeKv: (row, given, length, keep) =>
+        alone(async () => pages.write(placeOf(row), given, length, keep)),
       async close() {
         if (isClosed) return;
         isClosed = true;
-        await running;
+        await turn.settled();
         await encoder?.close();
         giveBack();
       },

@@ -35,8 +35,48 @@ export interface EngineStats {
   readonly running: number;
   readonly waiting: number;
   readonly rowCount: number;
-  /** Fraction of row tokens in use, 0..1. */
+  /** Rows that keep an ended sequence for its next turn. */
+  readonly warmRows: number;
+  /** Fraction of row tokens in use by running sequences, 0..1. */
   readonly kvUsage: number;
+  /** KV pages in host memory. */
+  readonly pages: {
+    readonly count: number;
+    readonly bytes: number;
+    readonly budgetBytes: number;
+  };
+  readonly totals: EngineTotals;
+}
+
+/** Counters since the engine was created. */
+export interface EngineTotals {
+  /** Prompt tokens looked up for reuse. */
+  readonly prefixQueryTokens: number;
+  /** Of these, found in the row the sequence got, copied from another row, restored from pages. */
+  readonly prefixHitTokens: {
+    readonly row: number;
+    readonly copy: number;
+    readonly pages: number;
+  };
+  /** Running sequences whose row was taken for others. */
+  readonly preemptions: number;
+  /** Tokens computed again after a preemption, because their pages were gone. */
+  readonly recomputedTokens: number;
+  readonly pagesWritten: number;
+  readonly pagesRestored: number;
+  readonly pagesEvicted: number;
+  readonly imagesEncoded: number;
+  /** Images whose embeddings were still there. */
+  readonly imageHits: number;
+  readonly steps: number;
+  /** Milliseconds in steps by what they computed, and in moving rows and pages between steps. */
+  readonly phaseMs: {
+    readonly decode: number;
+    readonly prefill: number;
+    /** Steps with both. */
+    readonly mixed: number;
+    readonly rowMoves: number;
+  };
 }
 
 /** What the engine computes on: token ids, with each image's run of soft tokens in place. */
@@ -44,6 +84,19 @@ export interface PreparedPrompt {
   readonly tokens: Int32Array;
   /** Ascending by position. */
   readonly images: readonly PromptImage[];
+  /**
+   * Ranges of `tokens` that are text of the assistant, ascending. Where the engine itself said that
+   * very text at that place, it goes on from the ids it said.
+   */
+  readonly assistantSpans: readonly TokenSpan[];
+  /** Sequences share keys and values only within one scope: a tenant, as a rule. */
+  readonly scope: string;
+}
+
+/** Tokens [start, end). */
+export interface TokenSpan {
+  readonly start: number;
+  readonly end: number;
 }
 
 export interface PromptImage {
@@ -109,6 +162,8 @@ export interface TokenLogprobs {
 export type GenerateEvent =
   | {
       readonly type: 'prefill-end';
+      /** The prompt as computed: with the ids the engine said itself, see `assistantSpans`. */
+      readonly tokens: Int32Array;
       readonly promptTokens: number;
       readonly cachedTokens: number;
       /** One entry per prompt token when asked for; the first is null. */

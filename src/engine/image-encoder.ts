@@ -6,9 +6,20 @@ export interface ImageEncoder {
   acquire(image: PreparedImage): ImageLease;
   /** Resolves when the encodings asked for so far are over. */
   settled(): Promise<void>;
+  /** Drops what nobody uses. */
+  clear(): void;
+  stats(): ImageEncoderStats;
 }
 
-/** One user's claim on an image's embeddings; the last release drops them. */
+export interface ImageEncoderStats {
+  readonly encoded: number;
+  /** Images whose embeddings were there or under way when they were asked for. */
+  readonly hits: number;
+  /** Of embeddings that nobody uses now. */
+  readonly idleBytes: number;
+}
+
+/** One user's claim on an image's embeddings; after the last release they may stay for the next. */
 export interface ImageLease {
   /** [tokensPerImage, hiddenSize], or null while under way. */
   readonly embedding: Float32Array | null;
@@ -22,6 +33,8 @@ export interface ImageEncoderOptions {
   readonly backend: Backend;
   /** Images to [count, 3, size, size], RGB, as the vision tower takes them. */
   readonly toPixels: (images: readonly PreparedImage[]) => Float32Array;
+  /** Bytes of embeddings to keep for images that come again. */
+  readonly cacheBytes: number;
   /** An image became ready or failed. */
   readonly onSettled: () => void;
 }
@@ -36,11 +49,17 @@ interface Entry {
 
 /**
  * Encodes images beside the steps, one at a time in order of demand: the vision tower's
- * activations are large. An image used by several sequences at once is encoded once.
+ * activations are large. An image used by several sequences at once is encoded once, and its
+ * embeddings stay as long as there is room, least recently used out first.
  */
 export function createImageEncoder(options: ImageEncoderOptions): ImageEncoder {
   const entries = new Map<string, Entry>();
   const queue: Entry[] = [];
+  /** Ready and unused, in order of last use. */
+  const idle = new Map<string, Entry>();
+  let idleBytes = 0;
+  let encoded = 0;
+  let hits = 0;
   let pumping: Promise<void> | null = null;
 
   async function pump(): Promise<void> {
@@ -52,6 +71,7 @@ export function createImageEncoder(options: ImageEncoderOptions): ImageEncoder {
       try {
         const pixels = options.toPixels([entry.image]);
         entry.embedding = await options.backend.encodeImages(pixels, 1, signal);
+        encoded++;
       } catch (error) {
         entry.failure = { error };
       }
@@ -63,9 +83,30 @@ export function createImageEncoder(options: ImageEncoderOptions): ImageEncoder {
   function release(entry: Entry): void {
     entry.users--;
     if (entry.users > 0) return;
-    if (entries.get(entry.image.sha256) === entry) entries.delete(entry.image.sha256);
+    if (entries.get(entry.image.sha256) !== entry) return;
+    const { embedding } = entry;
+    if (embedding === null || embedding.byteLength > options.cacheBytes) {
+      drop(entry);
+      return;
+    }
+    idle.set(entry.image.sha256, entry);
+    idleBytes += embedding.byteLength;
+    for (const oldest of idle.values()) {
+      if (idleBytes <= options.cacheBytes) break;
+      drop(oldest);
+    }
+  }
+
+  function drop(entry: Entry): void {
+    leaveIdle(entry);
+    entries.delete(entry.image.sha256);
     entry.controller.abort(new DOMException('nobody waits for this image any more', 'AbortError'));
     entry.embedding = null;
+  }
+
+  function leaveIdle(entry: Entry): void {
+    if (!idle.delete(entry.image.sha256)) return;
+    idleBytes -= entry.embedding?.byteLength ?? 0;
   }
 
   return {
@@ -83,6 +124,9 @@ export function createImageEncoder(options: ImageEncoderOptions): ImageEncoder {
         entries.set(image.sha256, entry);
         queue.push(entry);
         pumping ??= pump();
+      } else {
+        hits++;
+        leaveIdle(entry);
       }
       const held = entry;
       held.users++;
@@ -104,5 +148,9 @@ export function createImageEncoder(options: ImageEncoderOptions): ImageEncoder {
     async settled() {
       await pumping;
     },
+    clear() {
+      for (const entry of idle.values()) drop(entry);
+    },
+    stats: () => ({ encoded, hits, idleBytes }),
   };
 }

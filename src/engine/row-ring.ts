@@ -5,6 +5,9 @@
  * `p - origin` of a buffer of `capacity` tokens; when a step does not fit, the caller moves the
  * local entries down and `origin` grows. Origins stay multiples of the alignment, because moving
  * a cache by whole vector blocks leaves the bits of later results alone and other moves do not.
+ *
+ * A row restored from pages starts at the origin it could have had, but its pages may hold less than
+ * that: entries before `localStart` are fillers, always masked, and no cut may bring them into view.
  */
 
 /** Tokens: local entries move by multiples of this. Attention kernels are bit-stable under it. */
@@ -30,6 +33,8 @@ export interface RowRing {
   readonly origin: number;
   /** Entries in use in the local buffer: `length - origin`, always below the capacity. */
   readonly localLength: number;
+  /** First position whose local entry is real: `origin`, or later in a restored row. */
+  readonly localStart: number;
   /**
    * Makes room for the next `count` tokens, which go to local indices from `localLength` on.
    * Call it before the write and {@link advance} after it; a failed write needs neither undone.
@@ -41,7 +46,10 @@ export interface RowRing {
   reserve(count: number): number;
   /** Counts `count` tokens as written. */
   advance(count: number): void;
-  /** What {@link truncate} would keep of `length`: `length` or 0. */
+  /**
+   * What {@link truncate} would keep of `length`: `length` or 0.
+   * @throws RangeError when `length` is not in 0..this.length
+   */
   keepable(length: number): number;
   /**
    * Cuts back to `length` tokens if the whole window before the cut is still held; otherwise
@@ -56,6 +64,13 @@ export interface RowRing {
    * @throws RangeError when `source` no longer holds the window before `length`
    */
   copyFrom(source: RowRing, length: number): void;
+  /**
+   * Becomes a row of `length` tokens whose window is then written from elsewhere: local positions
+   * from `origin` on, which is where it would lie had the row computed them.
+   * @param localFrom first position that is written; those between `origin` and it are fillers
+   * @throws RangeError when that leaves the window incomplete
+   */
+  restore(length: number, localFrom: number): void;
 }
 
 /**
@@ -81,12 +96,13 @@ export function createRowRing(options: RowRingOptions): RowRing {
   const slack = Math.min(CUT_BACK_TOKENS, align >> 1);
   let length = 0;
   let origin = 0;
+  let localStart = 0;
 
   function keepable(target: number): number {
     if (!Number.isInteger(target) || target < 0 || target > length) {
       throw new RangeError(`cannot cut a row of ${length} tokens to ${target}`);
     }
-    return origin <= Math.max(0, target - before) ? target : 0;
+    return localStart <= Math.max(0, target - before) ? target : 0;
   }
 
   return {
@@ -99,6 +115,9 @@ export function createRowRing(options: RowRingOptions): RowRing {
     get localLength() {
       return length - origin;
     },
+    get localStart() {
+      return localStart;
+    },
     reserve(count) {
       if (!Number.isInteger(count) || count < 1 || count > chunkTokens) {
         throw new RangeError(`a step writes 1 to ${chunkTokens} tokens into a row, not ${count}`);
@@ -109,6 +128,7 @@ export function createRowRing(options: RowRingOptions): RowRing {
       let blocks = Math.max(0, Math.ceil((local + count - usable) / align));
       if (count === 1) blocks = Math.max(blocks, Math.floor((local - before - slack) / align));
       origin += blocks * align;
+      localStart = Math.max(localStart, origin);
       return blocks * align;
     },
     advance(count) {
@@ -118,7 +138,7 @@ export function createRowRing(options: RowRingOptions): RowRing {
     keepable,
     truncate(target) {
       length = keepable(target);
-      if (length === 0) origin = 0;
+      if (length === 0) origin = localStart = 0;
       return length;
     },
     copyFrom(source, target) {
@@ -127,6 +147,18 @@ export function createRowRing(options: RowRingOptions): RowRing {
       }
       length = target;
       origin = target === 0 ? 0 : source.origin;
+      localStart = target === 0 ? 0 : source.localStart;
+    },
+    restore(target, localFrom) {
+      const windowStart = Math.max(0, target - before);
+      if (!Number.isInteger(target) || target < 0 || !(localFrom <= windowStart)) {
+        throw new RangeError(
+          `a row of ${target} tokens needs local entries from ${windowStart} on, not ${localFrom}`,
+        );
+      }
+      length = target;
+      origin = Math.floor(windowStart / align) * align;
+      localStart = Math.max(origin, localFrom);
     },
   };
 }

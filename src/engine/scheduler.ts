@@ -1,27 +1,25 @@
-/** What the scheduler sees of a sequence. */
+/** What the scheduler sees of a sequence that has a row. */
 export interface Schedulable {
-  readonly promptTokens: number;
+  /** Tokens to compute before the next is decoded: the prompt, or all but the last when it resumes. */
+  readonly prefillTokens: number;
   /** Tokens whose keys and values are in the row. */
   readonly computed: number;
   /** Index of the first soft token of each image run, ascending. */
   readonly imagePositions: readonly number[];
-  /** null while waiting. */
   readonly row: number | null;
   /** The reader is behind: make no more tokens for now. */
   readonly isPaused: boolean;
   readonly wantsPromptLogprobs: boolean;
-  /** false when only the prompt is computed. */
-  readonly wantsTokens: boolean;
+  /** The end of the prefill gives the next token: not when only the prompt is computed, nor to resume. */
+  readonly wantsLogits: boolean;
   isImageReady(imageIndex: number): boolean;
 }
 
 export interface ScheduleState<S extends Schedulable> {
-  /** Sequences that have a row, longest running first. */
+  /** Longest running first. */
   readonly running: readonly S[];
-  /** First come, first served. */
-  readonly waiting: readonly S[];
-  /** Ascending. */
-  readonly freeRows: readonly number[];
+  /** Counts the chunks planned so far. */
+  readonly chunkNumber: number;
   readonly limits: ScheduleLimits;
 }
 
@@ -30,26 +28,20 @@ export interface ScheduleLimits {
   readonly chunkTokens: number;
   /** Length of an image run, in tokens. */
   readonly tokensPerImage: number;
-  /** Prompt tokens that fit into the time running decodes may be held up; may be Infinity. */
-  readonly budgetTokens: number;
+  /** Prompt tokens from `start` on that fit into the time running decodes may be held up. */
+  readonly budgetTokens: (start: number) => number;
 }
 
-/** One step: sequences to admit first, then what to compute. */
+/** One step: what to compute. */
 export interface Plan<S extends Schedulable> {
-  readonly admissions: readonly Admission<S>[];
   /** Ascending by row. */
   readonly decode: readonly S[];
   readonly chunk: ChunkPlan<S> | null;
 }
 
-export interface Admission<S extends Schedulable> {
-  readonly sequence: S;
-  readonly row: number;
-}
-
 export interface ChunkPlan<S extends Schedulable> {
   readonly sequence: S;
-  /** Prompt tokens [start, end). */
+  /** Tokens [start, end) of the sequence. */
   readonly start: number;
   readonly end: number;
   /** The image whose run this is; null for text. */
@@ -63,36 +55,34 @@ const LOGPROB_CHUNK_TOKENS = 32;
 const SHORTEST_BUDGET_TOKENS = 16;
 
 /**
- * Plans one step: waiting sequences take free rows in order; every running row past its prompt
- * decodes one token; and the longest waiting prompt whose next part is ready gets one chunk.
- * Pure: nothing is changed.
+ * Plans one step: every running row past its prefill decodes one token, and one prompt gets one
+ * chunk. Chunks go in turns to the prompt that runs longest and to the one nearest to its first
+ * token, so that neither a long prompt nor a short one waits for the other to end. Pure: nothing is
+ * changed.
  */
 export function schedule<S extends Schedulable>(state: ScheduleState<S>): Plan<S> {
-  const admissions: Admission<S>[] = [];
-  for (const row of state.freeRows) {
-    const sequence = state.waiting[admissions.length];
-    if (sequence === undefined) break;
-    admissions.push({ sequence, row });
-  }
   const decode = state.running.filter(
-    (sequence) => sequence.computed >= sequence.promptTokens && !sequence.isPaused,
+    (sequence) => sequence.computed >= sequence.prefillTokens && !sequence.isPaused,
   );
   decode.sort((a, b) => (a.row ?? 0) - (b.row ?? 0));
-  return { admissions, decode, chunk: planChunk(state, admissions, decode.length > 0) };
+  return { decode, chunk: planChunk(state, decode.length > 0) };
 }
 
 function planChunk<S extends Schedulable>(
-  state: ScheduleState<S>,
-  admissions: readonly Admission<S>[],
+  { running, chunkNumber, limits }: ScheduleState<S>,
   besideDecodes: boolean,
 ): ChunkPlan<S> | null {
-  const prefilling = [...state.running, ...admissions.map(({ sequence }) => sequence)];
+  const prefilling = running.filter(({ computed, prefillTokens }) => computed < prefillTokens);
+  if (chunkNumber % 2 === 1) prefilling.sort((a, b) => leftOf(a) - leftOf(b));
   for (const sequence of prefilling) {
-    if (sequence.computed >= sequence.promptTokens) continue;
-    const chunk = nextChunk(sequence, state.limits, besideDecodes);
+    const chunk = nextChunk(sequence, limits, besideDecodes);
     if (chunk !== null) return chunk;
   }
   return null;
+}
+
+function leftOf(sequence: Schedulable): number {
+  return sequence.prefillTokens - sequence.computed;
 }
 
 /** The next chunk of one prompt, or null while it waits for an image. */
@@ -104,7 +94,7 @@ export function nextChunk<S extends Schedulable>(
   const start = sequence.computed;
   const imageIndex = sequence.imagePositions.findIndex((position) => position >= start);
   const partEnd =
-    imageIndex < 0 ? sequence.promptTokens : (sequence.imagePositions[imageIndex] ?? 0);
+    imageIndex < 0 ? sequence.prefillTokens : (sequence.imagePositions[imageIndex] ?? 0);
   if (partEnd === start) {
     if (!sequence.isImageReady(imageIndex)) return null;
     const end = start + limits.tokensPerImage;
@@ -114,7 +104,7 @@ export function nextChunk<S extends Schedulable>(
   }
   let limit = limits.chunkTokens;
   if (besideDecodes) {
-    limit = Math.min(limit, Math.max(SHORTEST_BUDGET_TOKENS, limits.budgetTokens));
+    limit = Math.min(limit, Math.max(SHORTEST_BUDGET_TOKENS, limits.budgetTokens(start)));
   }
   if (sequence.wantsPromptLogprobs) limit = Math.min(limit, LOGPROB_CHUNK_TOKENS);
   const end = start + chunkLength(partEnd - start, limit);
@@ -156,5 +146,5 @@ function endsInSingle(count: number): boolean {
 }
 
 function isLastOf(sequence: Schedulable, end: number): boolean {
-  return end === sequence.promptTokens && sequence.wantsTokens;
+  return end === sequence.prefillTokens && sequence.wantsLogits;
 }

@@ -8,6 +8,8 @@ import type {
 } from './engine.ts';
 import { createEventQueue } from './event-queue.ts';
 import type { EventQueue } from './event-queue.ts';
+import type { KvUser } from './kv/kv-memory.ts';
+import { contentOf } from './kv/content.ts';
 import type { ImageLease } from './image-encoder.ts';
 import type { TokenHistory } from './sampler.ts';
 import type { Schedulable } from './scheduler.ts';
@@ -26,6 +28,7 @@ export interface SequenceOptions {
   /** Ids that end every output of the model. */
   readonly eosIds: readonly number[];
   readonly arrivedMs: number;
+  readonly tokensPerImage: number;
   /** The reader of a full event queue took an event. */
   readonly onRoom: () => void;
 }
@@ -33,12 +36,16 @@ export interface SequenceOptions {
 /** How a sequence came to its end, for statistics. */
 export type Outcome = FinishReason | 'abort' | 'error';
 
+/** The last tokens of a prompt are always computed: their logits are needed, and one alone rounds differently. */
+const COMPUTED_AT_LEAST = 2;
+
 /**
  * One request inside the engine, as counters: `computed` tokens are in the row, the prompt has
  * `promptTokens`, and the last generated token is the one not computed yet. Prefill and decode are
- * only different distances between them.
+ * only different distances between them. A sequence that lost its row resumes by getting everything
+ * but its last token back.
  */
-export class Sequence implements Schedulable {
+export class Sequence implements Schedulable, KvUser {
   readonly prompt: PreparedPrompt;
   readonly params: SamplingParams;
   readonly promptTokens: number;
@@ -47,19 +54,31 @@ export class Sequence implements Schedulable {
   readonly wantsPromptLogprobs: boolean;
   readonly events: EventQueue<GenerateEvent>;
   readonly history: TokenHistory;
-  /** By image; empty until admission. */
-  images: readonly ImageLease[] = [];
+  readonly scope: string;
+  readonly words: Int32Array;
+  /** By image; null before admission and for images that need not be computed. */
+  images: readonly (ImageLease | null)[] = [];
   row: number | null = null;
   computed = 0;
-  /** Prompt tokens whose keys and values were reused. */
-  readonly cachedTokens = 0;
+  /** Prompt tokens whose keys and values were reused when it began. */
+  cachedTokens = 0;
   completionTokens = 0;
+  /** Bytes of text its reader gets. */
+  textBytes = 0;
   /** The newest generated token, input of the next decode. */
   lastToken = 0;
   /** Set once; the row is freed before the next step. */
   outcome: Outcome | null = null;
+  /** A step with it failed: nobody knows what is in its row. */
+  isBroken = false;
   readonly arrivedMs: number;
-  admittedMs = 0;
+  /** null before it got its first row. */
+  admittedMs: number | null = null;
+  /** When it got the row it has, and what it had generated then. */
+  rowSinceMs = 0;
+  completionTokensAtRow = 0;
+  /** Since when its reader has been behind; null while it is not. */
+  pausedSinceMs: number | null = null;
   private prefillEndMs = 0;
   private readonly tokens: TokenBytes;
   private readonly endIds: ReadonlySet<number>;
@@ -75,6 +94,9 @@ export class Sequence implements Schedulable {
     this.promptTokens = prompt.tokens.length;
     this.imagePositions = prompt.images.map(({ position }) => position);
     this.wantsTokens = params.maxTokens > 0;
+    this.scope = prompt.scope;
+    this.words = new Int32Array(this.promptTokens + params.maxTokens);
+    this.words.set(contentOf(prompt, options.tokensPerImage));
     this.wantsPromptLogprobs = params.promptLogprobs !== null;
     this.promptLogprobs = this.wantsPromptLogprobs
       ? Array.from({ length: this.promptTokens }, () => null)
@@ -91,6 +113,21 @@ export class Sequence implements Schedulable {
       output: this.outputCounts,
     };
     this.arrivedMs = options.arrivedMs;
+  }
+
+  get prefillTokens(): number {
+    return this.promptTokens + Math.max(0, this.completionTokens - 1);
+  }
+
+  get reusableTokens(): number {
+    if (this.completionTokens > 0) return this.prefillTokens;
+    // What is said of every prompt token has to be computed.
+    if (this.wantsPromptLogprobs) return 0;
+    return Math.max(0, this.promptTokens - COMPUTED_AT_LEAST);
+  }
+
+  get wantsLogits(): boolean {
+    return this.wantsTokens && this.completionTokens === 0;
   }
 
   get isPaused(): boolean {
@@ -111,6 +148,7 @@ export class Sequence implements Schedulable {
     this.prefillEndMs = nowMs;
     this.events.push({
       type: 'prefill-end',
+      tokens: this.prompt.tokens,
       promptTokens: this.promptTokens,
       cachedTokens: this.cachedTokens,
       promptLogprobs: this.promptLogprobs,
@@ -118,9 +156,21 @@ export class Sequence implements Schedulable {
     if (!this.wantsTokens) this.finish('length', nowMs, NO_BYTES, null, null);
   }
 
+  /** Lets go of all images; they can be acquired again. */
+  releaseImages(): void {
+    for (const image of this.images) image?.release();
+    this.images = [];
+  }
+
+  /** Ids generated so far. */
+  get completion(): Int32Array {
+    return this.words.subarray(this.promptTokens, this.promptTokens + this.completionTokens);
+  }
+
   /** Takes the next generated token. */
   append(id: number, logprobs: TokenLogprobs | null, nowMs: number): void {
     this.lastToken = id;
+    this.words[this.promptTokens + this.completionTokens] = id;
     this.completionTokens++;
     this.outputCounts.set(id, (this.outputCounts.get(id) ?? 0) + 1);
     if (this.endIds.has(id)) {
@@ -129,6 +179,7 @@ export class Sequence implements Schedulable {
       return;
     }
     const { released, stopIndex } = this.matcher.push(this.tokens.bytes(id));
+    this.textBytes += released.length;
     this.events.push({ type: 'token', id, bytes: released, logprobs });
     if (stopIndex !== null) {
       this.finish('stop', nowMs, NO_BYTES, stopIndex, null);
@@ -157,6 +208,7 @@ export class Sequence implements Schedulable {
     stopId: number | null,
   ): void {
     this.outcome = reason;
+    this.textBytes += bytes.length;
     this.events.push({
       type: 'finish',
       reason,
@@ -167,8 +219,8 @@ export class Sequence implements Schedulable {
       cachedTokens: this.cachedTokens,
       completionTokens: this.completionTokens,
       timings: {
-        queueMs: elapsed(this.arrivedMs, this.admittedMs),
-        prefillMs: elapsed(this.admittedMs, this.prefillEndMs),
+        queueMs: elapsed(this.arrivedMs, this.admittedMs ?? nowMs),
+        prefillMs: elapsed(this.admittedMs ?? nowMs, this.prefillEndMs),
         decodeMs: elapsed(this.prefillEndMs, nowMs),
       },
     });

@@ -23,7 +23,11 @@ export function toForwardStep(plan: Plan<Sequence>): ForwardStep {
         : {
             row: chunk.sequence.row ?? 0,
             start: chunk.start,
-            tokens: chunk.sequence.prompt.tokens.slice(chunk.start, chunk.end),
+            // A completion that is computed again after it lost its row is only in the content.
+            tokens: (chunk.imageIndex === null
+              ? chunk.sequence.words
+              : chunk.sequence.prompt.tokens
+            ).slice(chunk.start, chunk.end),
             image:
               chunk.imageIndex === null
                 ? null
@@ -55,7 +59,7 @@ export function createUpdate(options: UpdateOptions): Update {
     const positions = chunk.logits === 'none' ? 0 : logits.length / vocabSize;
     const { promptLogprobs } = sequence.params;
     if (promptLogprobs !== null) readPrompt(sequence, end - positions, logits, promptLogprobs);
-    if (end < sequence.promptTokens) return;
+    if (end < sequence.prefillTokens || sequence.completionTokens > 0) return;
     sequence.endPrefill(nowMs);
     if (sequence.wantsTokens) sampleNext(sequence, rowOf(logits, positions - 1), nowMs);
   }

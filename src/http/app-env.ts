@@ -1,3 +1,4 @@
+import type { Context } from 'hono';
 import type { Completer } from '../completer.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { RequestContext, RequestLimits } from '../openai/request-context.ts';
@@ -8,6 +9,8 @@ export interface AppEnv {
   Variables: {
     requestId: string;
     trace: RequestTrace;
+    /** Who was let in, see `apiKeyAuth`; absent where everyone is. */
+    tenant?: string;
   };
 }
 
@@ -28,7 +31,7 @@ export interface StreamTiming {
 }
 
 /** The model card is read per request: a completer may learn it while it loads. */
-export function requestContext(parts: AppParts): RequestContext {
+export function requestContext(c: Context<AppEnv>, parts: AppParts): RequestContext {
   const { completer, limits, randomSeed } = parts;
-  return { card: completer.model, limits, randomSeed };
+  return { card: completer.model, limits, randomSeed, tenant: c.get('tenant') ?? '' };
 }

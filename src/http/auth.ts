@@ -5,8 +5,13 @@ import type { AppEnv } from './app-env.ts';
 /** Probes of orchestrators carry no keys. */
 const OPEN_PATHS: ReadonlySet<string> = new Set(['/health/live', '/health/ready']);
 
+/** Bytes of a key's digest that name its tenant. */
+const TENANT_BYTES = 16;
+
 /**
- * Demands one of `keys` as `Authorization: Bearer` or `x-api-key`, except on health probes.
+ * Demands one of `keys` as `Authorization: Bearer` or `x-api-key`, except on health probes. Whoever
+ * shows a key is a tenant of its own, named `tenant` on the context by hex digits of the key's
+ * SHA-256: never by the key.
  * @throws TypeError for an empty list or an empty key
  */
 export function apiKeyAuth(keys: readonly string[]): MiddlewareHandler<AppEnv> {
@@ -20,7 +25,8 @@ export function apiKeyAuth(keys: readonly string[]): MiddlewareHandler<AppEnv> {
     if (!OPEN_PATHS.has(c.req.path)) {
       const presented = presentedKey(c.req.raw.headers);
       digests ??= Promise.all(keys.map((key) => sha256(key)));
-      if (presented === null || !includes(await digests, await sha256(presented))) {
+      const digest = presented === null ? null : await sha256(presented);
+      if (digest === null || !includes(await digests, digest)) {
         throw new ServeError(
           'invalid_api_key',
           presented === null
@@ -28,6 +34,7 @@ export function apiKeyAuth(keys: readonly string[]): MiddlewareHandler<AppEnv> {
             : 'The API key is not valid here.',
         );
       }
+      c.set('tenant', tenantOf(digest));
     }
     await next();
   };
@@ -48,6 +55,12 @@ function includes(digests: readonly Uint8Array[], presented: Uint8Array): boolea
     found = difference === 0 || found;
   }
   return found;
+}
+
+function tenantOf(digest: Uint8Array): string {
+  let hex = '';
+  for (const byte of digest.subarray(0, TENANT_BYTES)) hex += byte.toString(16).padStart(2, '0');
+  return hex;
 }
 
 async function sha256(text: string): Promise<Uint8Array> {

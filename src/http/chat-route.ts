@@ -12,7 +12,7 @@ import { tracedCompletion } from './completion-events.ts';
 export function chatRoute(parts: AppParts): Handler<AppEnv> {
   return async function chatHandler(c) {
     const body = await readJson(c.req.raw, parts.limits);
-    const call = parseChatRequest(body, requestContext(parts));
+    const call = parseChatRequest(body, requestContext(c, parts));
     const answer = answerSignal(c.req.raw);
     const trace = c.get('trace');
     const meta = createAnswerMeta('chatcmpl', parts.completer.model.id, parts.clock);

@@ -22,7 +22,7 @@ const PROMPT_CONCURRENCY = 8;
 export function completionsRoute(parts: AppParts): Handler<AppEnv> {
   return async function completionsHandler(c) {
     const body = await readJson(c.req.raw, parts.limits);
-    const call = parseCompletionsRequest(body, requestContext(parts));
+    const call = parseCompletionsRequest(body, requestContext(c, parts));
     const { completer } = parts;
     const answer = answerSignal(c.req.raw);
     const trace = c.get('trace');

@@ -8,7 +8,7 @@ import { readJson } from './body.ts';
 export function tokenizeRoute(parts: AppParts): Handler<AppEnv> {
   return async function tokenizeHandler(c) {
     const body = await readJson(c.req.raw, parts.limits);
-    const request = parseTokenizeRequest(body, requestContext(parts));
+    const request = parseTokenizeRequest(body, requestContext(c, parts));
     const { completer } = parts;
     const tokens = await completer.tokenize(request, answerSignal(c.req.raw).signal);
     return c.json({ tokens, count: tokens.length, max_model_len: completer.model.contextTokens });
@@ -19,7 +19,7 @@ export function tokenizeRoute(parts: AppParts): Handler<AppEnv> {
 export function detokenizeRoute(parts: AppParts): Handler<AppEnv> {
   return async function detokenizeHandler(c) {
     const body = await readJson(c.req.raw, parts.limits);
-    const ids = parseDetokenizeRequest(body, requestContext(parts));
+    const ids = parseDetokenizeRequest(body, requestContext(c, parts));
     return c.json({ prompt: parts.completer.detokenize(ids) });
   };
 }

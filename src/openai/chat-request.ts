@@ -6,7 +6,7 @@ import { parseMessages } from './messages.ts';
 import { checkModel } from './model-field.ts';
 import { type JsonObject, invalid, parseBody, parseFields } from './parse.ts';
 import type { RequestContext } from './request-context.ts';
-import { samplingSchema, toSampling } from './sampling-fields.ts';
+import { samplingSchema, toSampling, toScope } from './sampling-fields.ts';
 import { refuseUnsupported } from './unsupported.ts';
 
 /** A chat request with all defaults filled in. */
@@ -68,6 +68,7 @@ export function parseChatRequest(raw: unknown, context: RequestContext): ChatCal
     request: {
       prompt: parseChatPrompt(body, context),
       choiceCount: sampling.n ?? 1,
+      scope: toScope(sampling, context.tenant),
       sampling: toSampling(sampling, maxTokens, counts, context),
       returnTokenIds: sampling.return_token_ids ?? false,
     },

@@ -4,7 +4,7 @@ import { booleanField, integerField } from './fields.ts';
 import { checkModel } from './model-field.ts';
 import { invalid, kindOf, parseBody, parseFields } from './parse.ts';
 import type { RequestContext } from './request-context.ts';
-import { checkIds, samplingSchema, toSampling } from './sampling-fields.ts';
+import { checkIds, samplingSchema, toSampling, toScope } from './sampling-fields.ts';
 import { refuseUnsupported } from './unsupported.ts';
 
 /** A text completion request: one completion request per prompt, which run side by side. */
@@ -65,11 +65,13 @@ export function parseCompletionsRequest(raw: unknown, context: RequestContext): 
   const counts = { logprobs, promptLogprobs: echo ? logprobs : null };
   const maxTokens = sampling.max_tokens ?? DEFAULT_MAX_TOKENS;
   const shared = toSampling(sampling, maxTokens, counts, context);
+  const scope = toScope(sampling, context.tenant);
   const returnTokenIds = sampling.return_token_ids ?? false;
   return {
     requests: prompts.map((prompt, index) => ({
       prompt,
       choiceCount,
+      scope,
       // Without a seed of its own every prompt draws another one: equal prompts may differ.
       sampling:
         index === 0 || sampling.seed !== undefined

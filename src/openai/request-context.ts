@@ -6,6 +6,8 @@ export interface RequestContext {
   readonly limits: RequestLimits;
   /** Draws a seed, 0..2^32-1, for requests that name none. */
   readonly randomSeed: () => number;
+  /** Who was let in; '' where everyone is. */
+  readonly tenant: string;
 }
 
 /** Bounds on what one request may ask for; beyond them it is refused with 400 or 413. */

@@ -22,6 +22,7 @@ export interface SamplingFields {
   readonly stop_token_ids?: readonly number[] | undefined;
   readonly ignore_eos?: boolean | undefined;
   readonly return_token_ids?: boolean | undefined;
+  readonly cache_salt?: string | undefined;
 }
 
 /** OpenAI's own bound on `n`. */
@@ -29,6 +30,7 @@ const MAX_CHOICES = 128;
 const MAX_STOPS = 16;
 const MAX_STOP_CHARACTERS = 1024;
 const MAX_BIASES = 1024;
+const MAX_SALT_CHARACTERS = 256;
 /** Seeds of clients with 64-bit integers, signed or not, pass. */
 const SEED_LIMIT = 2 ** 64;
 
@@ -76,6 +78,17 @@ export const samplingSchema: z.ZodMiniType<SamplingFields> = z.object({
   stop_token_ids: z.optional(listOf(z.int().check(z.gte(0)), 256)),
   ignore_eos: booleanField("Keep generating past the model's own end of turn."),
   return_token_ids: booleanField('Report token ids of prompt and completion, as vLLM does.'),
+  cache_salt: z.optional(
+    z
+      .string()
+      .check(
+        z.minLength(1),
+        z.maxLength(MAX_SALT_CHARACTERS),
+        z.describe(
+          'Only requests with the same salt and API key reuse what is cached of this one.',
+        ),
+      ),
+  ),
 });
 
 /** The sampling half of a completion request, before stop and log probabilities differ by route. */
@@ -119,6 +132,14 @@ export function toSampling(
     ignoreEos: fields.ignore_eos ?? false,
     ...counts,
   };
+}
+
+/**
+ * Names what a request shares cached keys and values with: its tenant's requests of the same salt.
+ * Tenants are hex digits, so no salt makes one tenant's scope another's.
+ */
+export function toScope(fields: SamplingFields, tenant: string): string {
+  return fields.cache_salt === undefined ? tenant : `${tenant}\0${fields.cache_salt}`;
 }
 
 /**

@@ -121,16 +121,20 @@ export function createTokenizer(vocabulary: Vocabulary): Tokenizer {
 
 /** The spelling with U+2581 written as the space it stands for; the same bytes if it holds none. */
 function withSpaces(spelling: Uint8Array): Uint8Array {
-  let bytes: number[] | null = null;
-  for (let at = 0; at < spelling.length;) {
-    if (spelling[at] === 0xe2 && spelling[at + 1] === 0x96 && spelling[at + 2] === 0x81) {
-      bytes ??= Array.from(spelling.subarray(0, at));
-      bytes.push(0x20);
-      at += 3;
-    } else {
-      bytes?.push(spelling[at] as number);
-      at++;
-    }
+  let markCount = 0;
+  for (let at = 0; at < spelling.length; at++) if (isMark(spelling, at)) markCount++;
+  if (markCount === 0) return spelling;
+  const bytes = new Uint8Array(spelling.length - 2 * markCount);
+  let at = 0;
+  for (let to = 0; to < bytes.length; to++) {
+    const isSpace = isMark(spelling, at);
+    bytes[to] = isSpace ? 0x20 : (spelling[at] as number);
+    at += isSpace ? 3 : 1;
   }
-  return bytes === null ? spelling : Uint8Array.from(bytes);
+  return bytes;
+}
+
+/** Whether U+2581 begins there. */
+function isMark(bytes: Uint8Array, at: number): boolean {
+  return bytes[at] === 0xe2 && bytes[at + 1] === 0x96 && bytes[at + 2] === 0x81;
 }

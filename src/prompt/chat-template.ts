@@ -1,10 +1,15 @@
 import { ServeError } from '../errors.ts';
+import { trimWhitespace } from '../lib/trim-whitespace.ts';
 import type { ChatMessage, ImagePart, MessagePart } from './messages.ts';
-import { trimWhitespace } from './trim.ts';
 
 /** A piece of a rendered conversation; only `control` pieces become control tokens. */
 export type TemplatePiece =
-  | { readonly type: 'text'; readonly text: string }
+  | {
+      readonly type: 'text';
+      readonly text: string;
+      /** Set where this is all that the assistant says in its turn. */
+      readonly isAssistant?: true;
+    }
   | { readonly type: 'control'; readonly name: 'bos' | 'startOfTurn' | 'endOfTurn' }
   | { readonly type: 'image'; readonly part: ImagePart };
 
@@ -50,7 +55,8 @@ export function renderChat(
   const turns = strict ? alternateTurns(messages) : foldTurns(messages);
   const pieces: TemplatePiece[] = [{ type: 'control', name: 'bos' }];
   for (const [index, turn] of turns.entries()) {
-    pieces.push({ type: 'control', name: 'startOfTurn' }, asText(`${turn.role}\n`), ...turn.pieces);
+    pieces.push({ type: 'control', name: 'startOfTurn' }, asText(`${turn.role}\n`));
+    pieces.push(...markAssistant(turn));
     if (continueFinalMessage && index === turns.length - 1) return pieces;
     pieces.push({ type: 'control', name: 'endOfTurn' }, asText('\n'));
   }
@@ -58,6 +64,13 @@ export function renderChat(
     pieces.push({ type: 'control', name: 'startOfTurn' }, asText('model\n'));
   }
   return pieces;
+}
+
+/** Only the model's turns with one text are marked: what else stands there no model has said. */
+function markAssistant({ role, pieces }: Turn): readonly TemplatePiece[] {
+  const [piece, ...others] = pieces;
+  if (role !== 'model' || others.length > 0 || piece?.type !== 'text') return pieces;
+  return piece.text === '' ? pieces : [{ ...piece, isAssistant: true }];
 }
 
 /** The reference: an optional system message, then user and another role in turns. */

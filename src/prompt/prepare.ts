@@ -1,7 +1,8 @@
 import type { PromptInput } from '../completer.ts';
-import type { PreparedImage, PreparedPrompt, PromptImage } from '../engine/engine.ts';
+import type { PreparedImage, PreparedPrompt, PromptImage, TokenSpan } from '../engine/engine.ts';
 import { ServeError } from '../errors.ts';
 import type { ModelConfig, VisionConfig } from '../model/config.ts';
+import { findAssistantSpans } from './assistant-spans.ts';
 import { renderChat, type TemplatePiece } from './chat-template.ts';
 import { expandImage } from './image-expansion.ts';
 import { loadImages, type LoadImage } from './load-images.ts';
@@ -25,7 +26,8 @@ export interface Preparer {
   prepare(input: PromptInput, signal?: AbortSignal): Promise<PromptWithCounts>;
 }
 
-export interface PromptWithCounts extends PreparedPrompt {
+/** A prompt for whoever asks: its scope is not known here. */
+export interface PromptWithCounts extends Omit<PreparedPrompt, 'scope'> {
   /** Soft tokens of images among the tokens. */
   readonly imageTokens: number;
 }
@@ -49,11 +51,13 @@ export function createPreparer(options: PreparerOptions): Preparer {
     );
     if (vision === null) {
       if (parts[0] !== undefined) throw refuseImage(parts[0]);
-      return finish(tokenizer.encodeSegments(toSegments(pieces, tokenizer, null, [])));
+      const tokens = tokenizer.encodeSegments(toSegments(pieces, tokenizer, null, []));
+      return finish(tokens, findAssistantSpans(pieces, tokens, tokenizer));
     }
     const loaded = await loadImages(parts, loadImage, vision, signal);
     const tokens = tokenizer.encodeSegments(toSegments(pieces, tokenizer, vision, loaded));
-    return placeImages(tokens, loaded.flat(), vision);
+    const spans = findAssistantSpans(pieces, tokens, tokenizer);
+    return { ...finish(tokens, spans), ...placeImages(tokens, loaded.flat(), vision) };
   }
 
   /** Tokenizing megabytes takes seconds, so what no tokenization could make fit ends here. */
@@ -99,9 +103,12 @@ export function createPreparer(options: PreparerOptions): Preparer {
   };
 }
 
-function finish(tokens: readonly number[]): PromptWithCounts {
+function finish(
+  tokens: readonly number[],
+  assistantSpans: readonly TokenSpan[] = [],
+): PromptWithCounts {
   if (tokens.length === 0) throw refuse('prompt', 'is empty; it must hold at least one token');
-  return { tokens: Int32Array.from(tokens), images: [], imageTokens: 0 };
+  return { tokens: Int32Array.from(tokens), images: [], assistantSpans, imageTokens: 0 };
 }
 
 function toSegments(
@@ -129,7 +136,7 @@ function placeImages(
   tokens: readonly number[],
   images: readonly PreparedImage[],
   vision: VisionConfig,
-): PromptWithCounts {
+): Pick<PromptWithCounts, 'images' | 'imageTokens'> {
   const placed: PromptImage[] = [];
   for (let at = 0; at < tokens.length; at++) {
     if (tokens[at] !== vision.imageTokenId) continue;
@@ -138,11 +145,7 @@ function placeImages(
     placed.push({ position: at, image });
     at += vision.tokensPerImage - 1;
   }
-  return {
-    tokens: Int32Array.from(tokens),
-    images: placed,
-    imageTokens: placed.length * vision.tokensPerImage,
-  };
+  return { images: placed, imageTokens: placed.length * vision.tokensPerImage };
 }
 
 function requireSameTokens(tokenizer: Tokenizer, model: ModelConfig): void {

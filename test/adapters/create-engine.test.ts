@@ -151,6 +151,7 @@ function request(demoCase: DemoCase, temperature = 0, seed = 0): CompletionReque
       continueFinalMessage: false,
     },
     choiceCount: 1,
+    scope: '',
     returnTokenIds: true,
     sampling: {
       maxTokens: 64,

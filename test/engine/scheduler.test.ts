@@ -6,18 +6,18 @@ import { forSeeds } from '../support/seeded-random.ts';
 const LIMITS: ScheduleLimits = {
   chunkTokens: 64,
   tokensPerImage: 4,
-  budgetTokens: Number.POSITIVE_INFINITY,
+  budgetTokens: () => Number.POSITIVE_INFINITY,
 };
 
 function sequence(part: Partial<Schedulable> = {}): Schedulable {
   return {
-    promptTokens: 10,
+    prefillTokens: 10,
     computed: 0,
     imagePositions: [],
     row: null,
     isPaused: false,
     wantsPromptLogprobs: false,
-    wantsTokens: true,
+    wantsLogits: true,
     isImageReady: () => true,
     ...part,
   };
@@ -28,59 +28,59 @@ function logits(part: Partial<Schedulable>): string | undefined {
 }
 
 describe('scheduler', () => {
-  it('admits waiting sequences in order to the lowest free rows', () => {
-    const waiting = [sequence(), sequence(), sequence()];
-    const plan = schedule({ running: [], waiting, freeRows: [1, 3], limits: LIMITS });
-    expect(plan.admissions).toEqual([
-      { sequence: waiting[0], row: 1 },
-      { sequence: waiting[1], row: 3 },
-    ]);
-    expect(plan.chunk).toMatchObject({ start: 0, end: 10, logits: 'last' });
-    expect(plan.chunk?.sequence).toBe(waiting[0]);
-  });
-
   it('decodes every running row past its prompt, ascending, except paused ones', () => {
     const high = sequence({ row: 3, computed: 12 });
     const low = sequence({ row: 1, computed: 10 });
     const paused = sequence({ row: 2, computed: 11, isPaused: true });
-    const plan = schedule({
-      running: [high, low, paused],
-      waiting: [],
-      freeRows: [],
-      limits: LIMITS,
-    });
+    const plan = schedule({ running: [high, low, paused], chunkNumber: 0, limits: LIMITS });
     expect(plan.decode).toEqual([low, high]);
     expect(plan.chunk).toBeNull();
   });
 
   it('gives the one chunk to the oldest prompt that can go on', () => {
-    const blocked = sequence({ row: 0, promptTokens: 9, computed: 3, imagePositions: [3] });
+    const blocked = sequence({ row: 0, prefillTokens: 9, computed: 3, imagePositions: [3] });
     const held = { ...blocked, isImageReady: () => false };
     const other = sequence({ row: 1, computed: 4 });
     const plan = (first: Schedulable) =>
-      schedule({ running: [first, other], waiting: [], freeRows: [], limits: LIMITS }).chunk;
+      schedule({ running: [first, other], chunkNumber: 0, limits: LIMITS }).chunk;
     expect(plan(blocked)?.sequence).toBe(blocked);
     expect(plan(held)?.sequence).toBe(other);
   });
 
+  it('gives every other chunk to the prompt nearest to its first token', () => {
+    const long = sequence({ row: 0, prefillTokens: 900, computed: 100 });
+    const short = sequence({ row: 1, prefillTokens: 20 });
+    const at = (chunkNumber: number) =>
+      schedule({ running: [long, short], chunkNumber, limits: LIMITS }).chunk?.sequence;
+    expect([at(0), at(1), at(2)]).toEqual([long, short, long]);
+  });
+
+  it('asks the budget at the depth of the chunk', () => {
+    const deep = sequence({ prefillTokens: 200, computed: 100 });
+    const limits = { ...LIMITS, budgetTokens: (start: number) => start / 5 };
+    expect(nextChunk(deep, limits, true)?.end).toBe(120);
+  });
+
   it('bounds chunks beside decodes by the budget, and by nothing else', () => {
-    const long = sequence({ promptTokens: 200 });
-    const limits = { ...LIMITS, budgetTokens: 20 };
+    const long = sequence({ prefillTokens: 200 });
+    const limits = { ...LIMITS, budgetTokens: () => 20 };
     expect(nextChunk(long, limits, true)?.end).toBe(20);
     expect(nextChunk(long, limits, false)?.end).toBe(64);
     // However slow the device, the prompt gets on.
-    expect(nextChunk(long, { ...LIMITS, budgetTokens: 0 }, true)?.end).toBe(16);
+    expect(nextChunk(long, { ...LIMITS, budgetTokens: () => 0 }, true)?.end).toBe(16);
   });
 
   it('asks for logits only where somebody reads them', () => {
-    expect(logits({ promptTokens: 100 })).toBe('none');
-    expect(logits({ promptTokens: 64 })).toBe('last');
-    expect(logits({ promptTokens: 64, wantsTokens: false })).toBe('none');
-    expect(logits({ promptTokens: 32, wantsTokens: false, wantsPromptLogprobs: true })).toBe('all');
-    const image = { promptTokens: 10, computed: 2, imagePositions: [2] };
+    expect(logits({ prefillTokens: 100 })).toBe('none');
+    expect(logits({ prefillTokens: 64 })).toBe('last');
+    expect(logits({ prefillTokens: 64, wantsLogits: false })).toBe('none');
+    expect(logits({ prefillTokens: 32, wantsLogits: false, wantsPromptLogprobs: true })).toBe(
+      'all',
+    );
+    const image = { prefillTokens: 10, computed: 2, imagePositions: [2] };
     expect(logits(image)).toBe('none');
     expect(logits({ ...image, wantsPromptLogprobs: true })).toBe('last');
-    expect(logits({ ...image, promptTokens: 6 })).toBe('last');
+    expect(logits({ ...image, prefillTokens: 6 })).toBe('last');
   });
 
   it('never leaves a chunk that ends in a block of one query', () => {
@@ -110,9 +110,10 @@ describe('scheduler', () => {
       const wantsPromptLogprobs = random.chance(0.3);
       let computed = 0;
       while (computed < length) {
-        const limits = { ...LIMITS, budgetTokens: random.integer(0, 100) };
+        const budget = random.integer(0, 100);
+        const limits = { ...LIMITS, budgetTokens: () => budget };
         const state = sequence({
-          promptTokens: length,
+          prefillTokens: length,
           computed,
           imagePositions,
           wantsPromptLogprobs,

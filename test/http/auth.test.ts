@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { createApp } from '../../src/app.ts';
 import { createStubCompleter } from '../support/stub-completer.ts';
@@ -11,6 +12,14 @@ const app = createApp({
 
 async function statusOf(path: string, headers: Record<string, string> = {}): Promise<number> {
   return (await app.request(path, { headers })).status;
+}
+
+/** The scope of a chat with these headers. */
+async function scopeOf(headers: Record<string, string>): Promise<string | undefined> {
+  const body = JSON.stringify({ messages: [{ role: 'user', content: 'Hi' }] });
+  const init = { method: 'POST', headers: { 'content-type': 'application/json', ...headers } };
+  expect((await app.request('/v1/chat/completions', { ...init, body })).status).toBe(200);
+  return completer.requests.at(-1)?.scope;
 }
 
 describe('API keys', () => {
@@ -67,6 +76,15 @@ describe('API keys', () => {
     expect(text).not.toContain('WRONG-KEY');
     expect(response.headers.get('x-should-retry')).toBe('false');
     expect(response.headers.get('x-request-id')).not.toBeNull();
+  });
+
+  it('make whoever shows them a tenant, named by half the digest of the key', async () => {
+    const digest = createHash('sha256').update('alpha').digest('hex');
+    expect(await scopeOf({ authorization: 'Bearer alpha' })).toBe(digest.slice(0, 32));
+    expect(await scopeOf({ 'x-api-key': 'alpha' })).toBe(digest.slice(0, 32));
+    const other = await scopeOf({ 'x-api-key': 'beta-2' });
+    expect(other).toMatch(/^[0-9a-f]{32}$/);
+    expect(other).not.toBe(digest.slice(0, 32));
   });
 
   it('cannot be an empty list or an empty string', () => {

@@ -171,6 +171,26 @@ describe('POST /v1/chat/completions', () => {
     ]);
   });
 
+  it('keeps the scope of every API key and every salt to itself', async () => {
+    const { send, completer } = createAppHarness({ apiKeys: ['one', 'two'] });
+    for (const key of ['one', 'two']) {
+      for (const salt of [{}, { cache_salt: 'a' }, { cache_salt: 'b' }]) {
+        const init = { headers: { authorization: `Bearer ${key}` } };
+        await send('/v1/chat/completions', { messages, ...salt }, init);
+      }
+    }
+    const scopes = completer.requests.map(({ scope }) => scope);
+    expect(new Set(scopes).size).toBe(6);
+    expect(scopes.join()).not.toMatch(/one|two/);
+  });
+
+  it('has one scope for all where there are no keys', async () => {
+    const { send, completer } = createAppHarness();
+    await send('/v1/chat/completions', { messages });
+    await send('/v1/chat/completions', { messages, cache_salt: 'a' });
+    expect(completer.requests.map(({ scope }) => scope)).toEqual(['', '\0a']);
+  });
+
   it('refuses to call an answer whole that is not', async () => {
     const completer = createStubCompleter();
     completer.complete = cutShort;

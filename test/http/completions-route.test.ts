@@ -135,6 +135,15 @@ describe('POST /v1/completions', () => {
     expect(sorted.map(fields)).toEqual(whole.choices.map(fields));
   });
 
+  it('gives every prompt the scope of its tenant and salt', async () => {
+    const { send, completer } = createAppHarness({ apiKeys: ['one'] });
+    const init = { headers: { 'x-api-key': 'one' } };
+    await answerOf(await send('/v1/completions', { prompt: ['a', [1]], cache_salt: 's' }, init));
+    const [first, second] = completer.requests.map(({ scope }) => scope);
+    expect(first).toMatch(/^[0-9a-f]{32}\0s$/);
+    expect(second).toBe(first);
+  });
+
   it('stops the other prompts when one is refused', async () => {
     const { send, completer } = createAppHarness(
       {},

@@ -4,7 +4,12 @@ import { parseChatRequest } from '../../src/openai/chat-request.ts';
 import { DEFAULT_LIMITS, type RequestContext } from '../../src/openai/request-context.ts';
 import { STUB_CARD } from '../support/stub-completer.ts';
 
-const context: RequestContext = { card: STUB_CARD, limits: DEFAULT_LIMITS, randomSeed: () => 77 };
+const context: RequestContext = {
+  card: STUB_CARD,
+  limits: DEFAULT_LIMITS,
+  randomSeed: () => 77,
+  tenant: '',
+};
 const messages = [{ role: 'user', content: 'Hi' }];
 
 function refusal(body: unknown, over: Partial<RequestContext> = {}): ServeError {
@@ -90,6 +95,9 @@ describe('refusals', () => {
     [{ messages, stop: Array.from({ length: 17 }, () => 'a') }, 'stop'],
     [{ messages, stop_token_ids: [258] }, 'stop_token_ids[0]'],
     [{ messages, stop_token_ids: [0.5] }, 'stop_token_ids[0]'],
+    [{ messages, cache_salt: '' }, 'cache_salt'],
+    [{ messages, cache_salt: 7 }, 'cache_salt'],
+    [{ messages, cache_salt: 'x'.repeat(257) }, 'cache_salt'],
     [{ messages, logit_bias: { '258': 1 } }, 'logit_bias'],
     [{ messages, logit_bias: { cat: 1 } }, 'logit_bias'],
     [{ messages, logit_bias: { '1': 101 } }, 'logit_bias.1'],

@@ -3,11 +3,20 @@ import { type ChatCall, parseChatRequest } from '../../src/openai/chat-request.t
 import { DEFAULT_LIMITS, type RequestContext } from '../../src/openai/request-context.ts';
 import { STUB_CARD } from '../support/stub-completer.ts';
 
-const context: RequestContext = { card: STUB_CARD, limits: DEFAULT_LIMITS, randomSeed: () => 77 };
+const context: RequestContext = {
+  card: STUB_CARD,
+  limits: DEFAULT_LIMITS,
+  randomSeed: () => 77,
+  tenant: '',
+};
 const messages = [{ role: 'user', content: 'Hi' }];
 
 function parse(fields: object, over: Partial<RequestContext> = {}): ChatCall {
   return parseChatRequest({ messages, ...fields }, { ...context, ...over });
+}
+
+function scopeOf(tenant: string, fields: object = {}): string {
+  return parse(fields, { tenant }).request.scope;
 }
 
 describe('defaults', () => {
@@ -22,6 +31,7 @@ describe('defaults', () => {
           continueFinalMessage: false,
         },
         choiceCount: 1,
+        scope: '',
         sampling: {
           maxTokens: null,
           temperature: 1,
@@ -66,6 +76,18 @@ describe('defaults', () => {
     });
   });
 
+  it('takes the tenant and its salt as the scope, and no salt reaches into another tenant', () => {
+    expect(scopeOf('')).toBe('');
+    expect(scopeOf('a1')).toBe('a1');
+    expect(scopeOf('a1', { cache_salt: 's' })).toBe('a1\0s');
+    const scopes = ['', 'a1', 'b2'].flatMap((tenant) =>
+      [undefined, 'a1', 'b2', '\0', '\0a1', 'a1\0a1'].map((salt) =>
+        scopeOf(tenant, salt === undefined ? {} : { cache_salt: salt }),
+      ),
+    );
+    expect(new Set(scopes).size).toBe(scopes.length);
+  });
+
   it('takes null for absent in every field', () => {
     const names = [
       'model',
@@ -87,6 +109,7 @@ describe('defaults', () => {
       'stop_token_ids',
       'ignore_eos',
       'return_token_ids',
+      'cache_salt',
       'logprobs',
       'top_logprobs',
       'add_generation_prompt',

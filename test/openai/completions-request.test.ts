@@ -15,6 +15,7 @@ function parse(body: object, over: Partial<RequestContext> = {}): CompletionsCal
     card: STUB_CARD,
     limits,
     randomSeed: () => ++seed,
+    tenant: '',
     ...over,
   });
 }
@@ -39,6 +40,9 @@ const counts = (body: object): unknown => {
 const seeds = (body: object): unknown =>
   parse({ prompt: ['a', 'a', 'a'], ...body }).requests.map(({ sampling }) => sampling.seed);
 
+const scopes = (body: object): unknown =>
+  parse({ prompt: ['a', 'b'], ...body }, { tenant: 'a1' }).requests.map(({ scope }) => scope);
+
 describe('prompts', () => {
   it('reads a string, ids, and lists of both', () => {
     expect(prompts({ prompt: 'a' })).toEqual([{ type: 'text', text: 'a', addBos: true }]);
@@ -52,6 +56,11 @@ describe('prompts', () => {
   it('generates 16 tokens unless told otherwise, and none when told so', () => {
     expect(parse({ prompt: 'a' }).requests[0]?.sampling.maxTokens).toBe(16);
     expect(parse({ prompt: 'a', max_tokens: 0 }).requests[0]?.sampling.maxTokens).toBe(0);
+  });
+
+  it('puts every prompt into the scope of tenant and salt', () => {
+    expect(scopes({})).toEqual(['a1', 'a1']);
+    expect(scopes({ cache_salt: 'pepper' })).toEqual(['a1\0pepper', 'a1\0pepper']);
   });
 
   it('asks for prompt log probabilities only to echo them', () => {
@@ -88,6 +97,7 @@ describe('prompts', () => {
     [{ prompt: 'a', echo: 1 }, 'echo'],
     [{ prompt: 'a', best_of: 2 }, 'best_of'],
     [{ prompt: 'a', suffix: 'b' }, 'suffix'],
+    [{ prompt: 'a', cache_salt: '' }, 'cache_salt'],
   ] as const)('refuses %j at %s', (body, param) => {
     expect(refusal(body).param).toBe(param);
   });

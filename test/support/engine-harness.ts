@@ -1,6 +1,7 @@
 import { createFakeBackend } from '../../adapters/fake/backend.ts';
 import type { FakeBackend, FakeBackendOptions } from '../../adapters/fake/backend.ts';
 import { fakeModelConfig } from '../../adapters/fake/config.ts';
+import type { Backend } from '../../src/engine/backend.ts';
 import type {
   Engine,
   GenerateEvent,
@@ -19,15 +20,16 @@ export interface TestEngine {
   readonly backend: FakeBackend;
 }
 
-/** A local engine over the fake backend and the byte tokenizer. */
+/** A local engine over the fake backend, perhaps wrapped, and the byte tokenizer. */
 export function createTestEngine(
   options: Partial<LocalEngineOptions> = {},
   backendOptions: FakeBackendOptions = {},
+  wrap: (backend: Backend) => Backend = (backend) => backend,
 ): TestEngine {
   const config = backendOptions.config ?? fakeModelConfig({ maxPositions: 512 });
   const backend = createFakeBackend({ ...backendOptions, config });
   const engine = createLocalEngine({
-    backend,
+    backend: wrap(backend),
     tokens: tokenBytesOf(createByteTokenizer(), config),
     model: { config, contextTokens: config.text.maxPositions, precision: 'fast' },
     toPixels,
@@ -68,7 +70,7 @@ export function testPrompt(...parts: readonly (string | number)[]): PreparedProm
     images.push({ position: tokens.length, image: testImage(part) });
     tokens.push(8, 8, 8, 8, 7);
   }
-  return { tokens: Int32Array.from(tokens), images };
+  return { tokens: Int32Array.from(tokens), images, assistantSpans: [], scope: '' };
 }
 
 export const GREEDY: SamplingParams = {

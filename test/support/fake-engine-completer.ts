@@ -10,7 +10,7 @@ import { createPreparer } from '../../src/prompt/prepare.ts';
 import { createByteTokenizer } from './byte-tokenizer.ts';
 import { createTestEngine } from './engine-harness.ts';
 
-const FAKE_CARD: ModelCard = {
+export const FAKE_CARD: ModelCard = {
   id: 'google/gemma-fake',
   createdSeconds: 1_700_000_000,
   contextTokens: 512,

@@ -18,7 +18,7 @@ describe('options of serve', () => {
 
   it('reads every option, and the model also as the first word', () => {
     const args =
-      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --hf-token t';
+      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --prefill-budget 100 --hf-token t';
     expect(parseServeOptions(args.split(' '), {})).toEqual({
       engine: {
         model: 'm',
@@ -29,6 +29,8 @@ describe('options of serve', () => {
         threads: 3,
         contextTokens: 99,
         slots: 2,
+        kvBudgetBytes: 1.5 * 2 ** 30,
+        prefillBudgetMs: 100,
         maxWaiting: 0,
       },
       port: 1,
@@ -61,6 +63,8 @@ describe('options of serve', () => {
     [['--context', '-5'], "'--context'"],
     [['--precision', 'half'], '--precision must be exact, fast, not "half".'],
     [['--head', 'fp16'], '--head must be int8, int4, float, not "fp16".'],
+    [['--kv-budget', 'lots'], '--kv-budget must be a size such as 512MB, 2GiB or 0, not "lots".'],
+    [['--kv-budget=-1GB'], '--kv-budget'],
     [['--api-key', ''], '--api-key must not be empty.'],
     [['--what'], "'--what'"],
     [['a', 'b'], '"b" is one argument too many.'],

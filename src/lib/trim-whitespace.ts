@@ -1,6 +1,6 @@
 /**
- * Whitespace to Python's `str.strip`, which the chat template's `trim` is. JavaScript's `trim`
- * differs: it takes U+FEFF and leaves U+001C to U+001F and U+0085.
+ * Whitespace to Python's `str.strip`, which `trim` is in templates. JavaScript's `trim` differs: it
+ * takes U+FEFF and leaves U+001C to U+001F and U+0085.
  */
 const WHITESPACE: ReadonlySet<string> = new Set(
   '\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006' +

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { trimWhitespace } from '../../src/prompt/trim.ts';
+import { trimWhitespace } from '../../src/lib/trim-whitespace.ts';
 
 describe('trimming', () => {
   test('takes what Python calls whitespace from both ends only', () => {

@@ -1,0 +1,312 @@
+import type { Backend, KvPage } from '../backend.ts';
+import { commonPrefix, outsideImages } from './content.ts';
+import { gather, type Swap } from './gather.ts';
+import { createPageTree, restorableLength, type PageTreeStats } from './page-tree.ts';
+import { place, type Placement, type RowContent, type RowState } from './rows.ts';
+
+/** What the memory sees of a sequence. */
+export interface KvUser {
+  readonly scope: string;
+  /** Content of prompt and completion; see `contentOf`. */
+  readonly words: Int32Array;
+  /** First soft token of each image, ascending. */
+  readonly imagePositions: readonly number[];
+  /** Tokens to compute before tokens can be generated. */
+  readonly prefillTokens: number;
+  /** Most tokens to take from elsewhere, fewer than `prefillTokens` unless it resumes. */
+  readonly reusableTokens: number;
+  /** Tokens in the row. */
+  computed: number;
+  row: number | null;
+}
+
+export interface KvMemoryOptions {
+  readonly backend: Backend;
+  readonly tokensPerImage: number;
+  /** Tokens of a page; default 256. */
+  readonly pageTokens?: number;
+  /** Bytes of host memory for pages; 0 keeps none. */
+  readonly budgetBytes: number;
+  /** A move of rows or pages failed; the sequence computes instead. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+export interface KvMemoryStats {
+  readonly warmRows: number;
+  readonly restored: number;
+  readonly hits: { readonly row: number; readonly copy: number; readonly pages: number };
+  readonly queryTokens: number;
+  readonly pages: PageTreeStats;
+}
+
+/**
+ * Where keys and values live: in rows on the device, warm after their sequence has ended, and in
+ * pages in host memory, written as they fill. Only one call that returns a promise at a time, and
+ * none beside a step.
+ */
+export interface KvMemory {
+  readonly hasIdleRow: boolean;
+  /** The best way to begin; null while every row runs. Changes nothing. */
+  find(user: KvUser): Placement | null;
+  /**
+   * Whether waiting pays: a running prompt is about to hold much more of this content than
+   * `cachedTokens`.
+   */
+  isPromised(user: KvUser, running: readonly KvUser[], cachedTokens: number): boolean;
+  /** Takes the row and brings in what is reused; sets `row` at once and `computed` when done. */
+  acquire(user: KvUser, placement: Placement): Promise<void>;
+  /** Writes the pages that a step has filled. */
+  keepPages(users: readonly KvUser[]): Promise<void>;
+  /** Writes all that is in the user's row and in no page yet. */
+  save(user: KvUser): Promise<void>;
+  /** Gives the row back. It stays warm, unless a failure leaves in doubt what is in it. */
+  release(user: KvUser, isIntact: boolean): void;
+  /** Moves running rows next to each other once gaps between them have cost more than moving. */
+  gather(running: readonly KvUser[]): void;
+  /** Empties idle rows and drops pages. */
+  clear(): void;
+  stats(): KvMemoryStats;
+}
+
+/** 256 tokens: the prefill of a page takes far longer than to copy it. */
+const PAGE_TOKENS = 256;
+/** Waiting for another's prompt saves at least this many tokens. */
+const PROMISED_TOKENS = 32;
+
+interface Row extends RowState {
+  row: number;
+  isRunning: boolean;
+  usedAt: number;
+  user: KvUser | null;
+  warm: RowContent | null;
+}
+
+function createRow(row: number): Row {
+  const state: Row = {
+    row,
+    isRunning: false,
+    usedAt: 0,
+    user: null,
+    warm: null,
+    get content(): RowContent | null {
+      const { user } = state;
+      if (user === null) return state.warm;
+      return { scope: user.scope, words: user.words, length: user.computed };
+    },
+  };
+  return state;
+}
+
+export function createKvMemory(options: KvMemoryOptions): KvMemory {
+  const { backend, tokensPerImage, budgetBytes } = options;
+  const pageTokens = options.pageTokens ?? PAGE_TOKENS;
+  const { windowTokens } = backend.config.text;
+  const tree = createPageTree({ pageTokens, budgetBytes });
+  const rows = Array.from({ length: backend.rowCount }, (_, row) => createRow(row));
+  const hits = { row: 0, copy: 0, pages: 0 };
+  let queryTokens = 0;
+  let restored = 0;
+  let clock = 0;
+  /** Row-steps spent on rows between running ones since they were last moved. */
+  let wastedSteps = 0;
+
+  const rowOf = (index: number): Row => rows[index] as Row;
+  const cutFor =
+    (user: KvUser) =>
+    (length: number): number =>
+      outsideImages(length, user.imagePositions, tokensPerImage);
+
+  function restorable(user: KvUser): { readonly length: number; readonly pages: KvPage[] } {
+    const found = tree.match(user.scope, user.words, user.reusableTokens, false);
+    const cut = cutFor(user);
+    let length = Math.min(found.length, user.reusableTokens);
+    // An image in the way moves the cut back, and there the window must be held again.
+    for (;;) {
+      const next = cut(restorableLength(found, length, windowTokens));
+      if (next === length || next === 0) return { length: next, pages: pagesOf(found, next) };
+      length = next;
+    }
+  }
+
+  function find(user: KvUser): Placement | null {
+    return place({
+      rows,
+      scope: user.scope,
+      words: user.words,
+      limit: user.reusableTokens,
+      cut: cutFor(user),
+      canCut: (row, length) => backend.canCut(row, length),
+      pageTokens: user.reusableTokens === 0 ? 0 : restorable(user).length,
+      shared: ({ content }) =>
+        content === null
+          ? 0
+          : commonPrefix(content.words, user.words, Math.min(content.length, user.reusableTokens)),
+    });
+  }
+
+  /** Writes [start of its last page, length) of a row where no page holds it yet. */
+  async function saveTail(row: Row): Promise<void> {
+    const { content } = row;
+    if (content === null || budgetBytes === 0) return;
+    const { scope, words, length } = content;
+    const start = Math.floor(length / pageTokens) * pageTokens;
+    if (start < length) await writePage(row, scope, words, start, length);
+  }
+
+  async function writePage(
+    { row }: Row,
+    scope: string,
+    words: Int32Array,
+    start: number,
+    end: number,
+  ): Promise<void> {
+    const held = tree.match(scope, words, end, true).length;
+    const { global, local } = backend.kvTokenBytes;
+    // Without its parents a page cannot be reached.
+    if (held >= end || held < start || !tree.fits((end - start) * (global + local))) return;
+    tree.insert(scope, words, await backend.readKv(row, start, end));
+  }
+
+  async function bringIn(user: KvUser, placement: Placement): Promise<number> {
+    const { row, cachedTokens, source } = placement;
+    switch (source.type) {
+      case 'none':
+        return backend.truncate(row, 0);
+      case 'row':
+        return backend.truncate(row, cachedTokens);
+      case 'copy':
+        backend.copyRow(source.from, row, cachedTokens);
+        return cachedTokens;
+      case 'pages': {
+        // Looked up again: writing the tail of what leaves the row can push pages out.
+        const { length, pages } = restorable(user);
+        if (length === 0) return backend.truncate(row, 0);
+        tree.match(user.scope, user.words, length, true);
+        const keep = Math.min(source.keep, length);
+        await backend.writeKv(row, pages, length, keep);
+        restored += pages.length;
+        return length;
+      }
+      default:
+        return source satisfies never;
+    }
+  }
+
+  function swap({ a, b }: Swap): void {
+    backend.swapRows(a, b);
+    const [first, second] = [rowOf(a), rowOf(b)];
+    for (const [state, row] of [
+      [first, b],
+      [second, a],
+    ] as const) {
+      state.row = row;
+      rows[row] = state;
+      if (state.user !== null) state.user.row = row;
+    }
+  }
+
+  function empty(state: Row): void {
+    state.warm = null;
+    try {
+      backend.truncate(state.row, 0);
+    } catch (error) {
+      // A row that stays dirty fails its next user with a mismatching start: loud, not wrong.
+      options.onFailure(error);
+    }
+  }
+
+  return {
+    get hasIdleRow() {
+      return rows.some(({ isRunning }) => !isRunning);
+    },
+    find,
+    isPromised(user, running, cachedTokens) {
+      const wanted = cachedTokens + PROMISED_TOKENS;
+      if (user.reusableTokens < wanted) return false;
+      return running.some((other) => {
+        if (other.scope !== user.scope || other.computed >= other.prefillTokens) return false;
+        const limit = Math.min(other.prefillTokens, user.reusableTokens);
+        const shared = cutFor(user)(commonPrefix(other.words, user.words, limit));
+        return shared >= wanted && shared > other.computed;
+      });
+    },
+    async acquire(user, placement) {
+      const state = rowOf(placement.row);
+      const { source } = placement;
+      user.row = placement.row;
+      state.isRunning = true;
+      state.usedAt = ++clock;
+      queryTokens += user.prefillTokens;
+      try {
+        if (source.type !== 'row') await saveTail(state);
+        user.computed = await bringIn(user, placement);
+        if (source.type !== 'none') hits[source.type] += user.computed;
+      } catch (error) {
+        options.onFailure(error);
+        empty(state);
+        user.computed = 0;
+      }
+      state.warm = null;
+      state.user = user;
+    },
+    async keepPages(users) {
+      if (budgetBytes === 0) return;
+      for (const user of users) {
+        if (user.row === null) continue;
+        const end = Math.floor(user.computed / pageTokens) * pageTokens;
+        const held = tree.match(user.scope, user.words, end, false).length;
+        for (let start = Math.floor(held / pageTokens) * pageTokens; start < end;) {
+          const next = start + pageTokens;
+          await writePage(rowOf(user.row), user.scope, user.words, start, next);
+          start = next;
+        }
+      }
+    },
+    async save(user) {
+      if (user.row === null) return;
+      await saveTail(rowOf(user.row));
+    },
+    release(user, isIntact) {
+      if (user.row === null) return;
+      const state = rowOf(user.row);
+      user.row = null;
+      state.isRunning = false;
+      state.user = null;
+      state.usedAt = ++clock;
+      if (isIntact && user.computed > 0) {
+        const words = user.words.slice(0, user.computed);
+        state.warm = { scope: user.scope, words, length: user.computed };
+      } else {
+        empty(state);
+      }
+    },
+    gather(running) {
+      const moves = gather(
+        backend.rowCount,
+        running.flatMap(({ row }) => (row === null ? [] : [row])),
+      );
+      wastedSteps = moves.gaps === 0 ? 0 : wastedSteps + moves.gaps;
+      if (wastedSteps < MOVE_COST_STEPS) return;
+      wastedSteps = 0;
+      for (const move of moves.swaps) swap(move);
+    },
+    clear() {
+      for (const state of rows) if (!state.isRunning && state.warm !== null) empty(state);
+      tree.clear();
+    },
+    stats: () => ({
+      warmRows: rows.filter(({ warm }) => warm !== null).length,
+      restored,
+      hits: { ...hits },
+      queryTokens,
+      pages: tree.stats(),
+    }),
+  };
+}
+
+/** A move costs about as much as this many needless rows in a decode; measured at 1B on two cores. */
+const MOVE_COST_STEPS = 8;
+
+function pagesOf(found: { nodes: readonly { page: KvPage }[] }, length: number): KvPage[] {
+  return found.nodes.map(({ page }) => page).filter(({ start }) => start < length);
+}

@@ -1,0 +1,147 @@
+import { describe, expect, it } from 'vitest';
+import { createFakeBackend } from '../../adapters/fake/backend.ts';
+import { fakeModelConfig } from '../../adapters/fake/config.ts';
+import type { EngineTotals, PreparedPrompt, SamplingParams } from '../../src/engine/engine.ts';
+import { replayTrace, traceBackend, type TraceEntry } from '../../src/engine/trace.ts';
+import { collect, createTestEngine, GREEDY, idsOf, testImage } from '../support/engine-harness.ts';
+import { createSimulatedClock } from '../support/fake-clock.ts';
+import { forSeeds } from '../support/seeded-random.ts';
+import type { SeededRandom } from '../support/seeded-random.ts';
+
+const CONTEXT = 240;
+const CONFIG = fakeModelConfig({ vocabSize: 70, windowTokens: 7, maxPositions: CONTEXT });
+const SCOPES = ['', 'other tenant'];
+
+function randomTokens(random: SeededRandom, most: number): number[] {
+  // Few different ones, so that contents share beginnings by chance too.
+  return Array.from({ length: random.integer(0, most) }, () => random.integer(9, 12));
+}
+
+/** More of a conversation behind what there is: text, and perhaps images of which few differ. */
+function extend(random: SeededRandom, prompt: PreparedPrompt, ids: number[]): PreparedPrompt {
+  const tokens = [...prompt.tokens, ...ids, ...randomTokens(random, 12), 20];
+  const images = [...prompt.images];
+  if (random.chance(0.3)) {
+    images.push({ position: tokens.length, image: testImage(random.integer(0, 2)) });
+    tokens.push(8, 8, 8, 8, ...randomTokens(random, 5));
+  }
+  return { ...prompt, tokens: Int32Array.from(tokens), images };
+}
+
+/** The beginning of a conversation, cut anywhere but inside an image: an edit or a fork. */
+function cutBack(random: SeededRandom, prompt: PreparedPrompt): PreparedPrompt {
+  let length = random.integer(1, prompt.tokens.length);
+  for (const { position } of prompt.images) {
+    if (position < length && length < position + 4) length = position;
+  }
+  const images = prompt.images.filter(({ position }) => position < length);
+  return { ...prompt, tokens: prompt.tokens.slice(0, Math.max(1, length)), images };
+}
+
+function randomParams(random: SeededRandom): SamplingParams {
+  return {
+    ...GREEDY,
+    maxTokens: random.integer(0, 24),
+    temperature: random.pick([0, 0, 1]),
+    seed: random.integer(0, 1000),
+  };
+}
+
+function visible(events: readonly object[]): string {
+  const hidden = new Set(['timings', 'cachedTokens']);
+  return JSON.stringify(events, (key, value: unknown) => (hidden.has(key) ? undefined : value));
+}
+
+const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+function add(sums: Map<string, number>, totals: EngineTotals): void {
+  for (const [name, value] of Object.entries({ ...totals, ...totals.prefixHitTokens })) {
+    if (typeof value === 'number') sums.set(name, (sums.get(name) ?? 0) + value);
+  }
+}
+
+describe('random conversations over rows and pages', { timeout: 120_000 }, () => {
+  it('say what they would say alone, and their traces replay to the bit', async () => {
+    const sums = new Map<string, number>();
+    let turns = 0;
+    await forSeeds(Number(process.env['SEEDS'] ?? 1500), async (random) => {
+      const clock = createSimulatedClock();
+      const shape = {
+        config: CONFIG,
+        rowCount: random.integer(1, 4),
+        chunkTokens: random.integer(3, 40),
+        alignTokens: random.pick([4, 16]),
+      };
+      const trace: TraceEntry[] = [];
+      let pixels: ReadonlyMap<number, Float32Array> = new Map();
+      const { backend, engine } = createTestEngine(
+        {
+          clock,
+          kvBudgetBytes: random.pick([0, 600, 3000, 1e6]),
+          pageTokens: random.pick([4, 16, 32]),
+          imageCacheBytes: random.pick([0, 4096]),
+          sliceMs: random.pick([Number.POSITIVE_INFINITY, 0, 15]),
+        },
+        { ...shape, pace: { clock, tokenMs: 1, imageMs: 3 } },
+        (inner) => {
+          const traced = traceBackend(inner, (entry) => trace.push(entry));
+          pixels = traced.pixels;
+          return traced;
+        },
+      );
+      // The oracle never reuses anything: each of its scopes is used once.
+      const alone = createTestEngine({}, { ...shape, rowCount: 1 });
+      let aloneCalls = 0;
+      const known: PreparedPrompt[] = [];
+      const clients = Array.from({ length: random.integer(1, 5) }, async () => {
+        const start = { tokens: Int32Array.of(2), images: [], assistantSpans: [] };
+        let prompt = extend(random, { ...start, scope: random.pick(SCOPES) }, []);
+        for (let left = random.integer(1, 5); left > 0; left--) {
+          const params = randomParams(random);
+          if (prompt.tokens.length + params.maxTokens > CONTEXT) return;
+          turns++;
+          const controller = new AbortController();
+          const leaveAfter = random.chance(0.25) ? random.integer(0, 15) : Infinity;
+          const isSlow = random.chance(0.2);
+          const events: object[] = [];
+          try {
+            for await (const event of engine.generate(prompt, params, controller.signal)) {
+              events.push(event);
+              if (events.length >= leaveAfter) controller.abort(new Error('left'));
+              if (isSlow) await clock.sleep(random.integer(0, 40));
+            }
+          } catch (error) {
+            if (!(error instanceof Error) || error.message !== 'left') throw error;
+          }
+          const scope = `alone ${aloneCalls++}`;
+          const expected = await collect(alone.engine.generate({ ...prompt, scope }, params));
+          const seen = visible(events);
+          const whole = visible(expected);
+          if (events.length < leaveAfter) expect(seen).toBe(whole);
+          else expect(whole.startsWith(seen.slice(0, -1))).toBe(true);
+          known.push(prompt);
+          const answered = extend(random, prompt, idsOf(expected));
+          const forked = { ...random.pick(known), scope: prompt.scope };
+          prompt = random.pick([answered, answered, prompt, extend(random, forked, [])]);
+          if (random.chance(0.15)) prompt = extend(random, cutBack(random, prompt), []);
+        }
+      });
+      await Promise.all(clients);
+      await settle();
+      const stats = engine.stats();
+      expect(stats).toMatchObject({ running: 0, waiting: 0, kvUsage: 0 });
+      expect(backend.rowsInUse()).toBe(stats.warmRows);
+      expect(stats.pages.bytes).toBeLessThanOrEqual(stats.pages.budgetBytes);
+      add(sums, stats.totals);
+      const fresh = createFakeBackend(shape);
+      expect(await replayTrace(trace, fresh, pixels)).toMatchObject({ firstDifference: null });
+      await engine.close();
+      expect(engine.stats()).toMatchObject({ warmRows: 0, pages: { count: 0, bytes: 0 } });
+    });
+    // Shows that the histories reached what they are about.
+    console.log(`${turns} turns`, Object.fromEntries(sums));
+    for (const name of ['row', 'copy', 'pages', 'preemptions', 'pagesEvicted', 'imageHits']) {
+      expect(sums.get(name), name).toBeGreaterThan(50);
+    }
+  });
+});
