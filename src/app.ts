@@ -7,13 +7,15 @@ import { chatRoute } from './http/chat-route.ts';
 import { completionsRoute } from './http/completions-route.ts';
 import { abortedResponse, errorResponse } from './http/error-response.ts';
 import { healthRoute } from './http/health-route.ts';
+import { metricsRoute } from './http/metrics-route.ts';
 import { modelRoute, modelsRoute } from './http/models-route.ts';
 import { openApiRoute } from './http/openapi-route.ts';
 import { type AppEvent, requestEvents } from './http/request-events.ts';
 import { requestId } from './http/request-id.ts';
-import { addRoutes } from './http/route-table.ts';
+import { addRoutes, type Route } from './http/route-table.ts';
 import { detokenizeRoute, tokenizeRoute } from './http/tokenize-route.ts';
 import { type Clock, systemClock } from './lib/clock.ts';
+import { createServingMetrics } from './metrics/serving-metrics.ts';
 import { toServeError } from './openai/error-body.ts';
 import { DEFAULT_LIMITS, type RequestLimits } from './openai/request-context.ts';
 
@@ -37,6 +39,7 @@ export interface AppOptions {
   readonly onEvent?: (event: AppEvent) => void;
 }
 
+const METRICS_PATH = '/metrics';
 const STREAM_TIMING: StreamTiming = { graceMs: 2_000, heartbeatMs: 15_000 };
 
 /**
@@ -56,13 +59,7 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     stream: { ...STREAM_TIMING, ...options.stream },
   };
 
-  const app = new Hono<AppEnv>();
-  app.use(requestId());
-  app.use(requestEvents(clock, options.onEvent));
-  if (options.cors !== undefined) app.use(corsFor(options.cors.origins));
-  if (options.apiKeys !== undefined) app.use(apiKeyAuth(options.apiKeys));
-
-  addRoutes(app, [
+  const routes: readonly Route[] = [
     { method: 'POST', path: '/v1/chat/completions', handler: chatRoute(parts) },
     { method: 'POST', path: '/v1/completions', handler: completionsRoute(parts) },
     { method: 'GET', path: '/v1/models', handler: modelsRoute(parts) },
@@ -73,6 +70,18 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     { method: 'GET', path: '/health/ready', handler: healthRoute(parts, 'ready') },
     { method: 'GET', path: '/health/live', handler: healthRoute(parts, 'live') },
     { method: 'GET', path: '/openapi.json', handler: openApiRoute(parts) },
+  ];
+  const paths = [...routes.map(({ path }) => path), METRICS_PATH];
+  const metrics = createServingMetrics(options.completer, paths);
+
+  const app = new Hono<AppEnv>();
+  app.use(requestId());
+  app.use(requestEvents(clock, metrics, options.onEvent));
+  if (options.cors !== undefined) app.use(corsFor(options.cors.origins));
+  if (options.apiKeys !== undefined) app.use(apiKeyAuth(options.apiKeys));
+  addRoutes(app, [
+    ...routes,
+    { method: 'GET', path: METRICS_PATH, handler: metricsRoute(metrics) },
   ]);
 
   app.onError((error, c) => {

@@ -16,7 +16,13 @@ export function chatRoute(parts: AppParts): Handler<AppEnv> {
     const answer = answerSignal(c.req.raw);
     const trace = c.get('trace');
     const meta = createAnswerMeta('chatcmpl', parts.completer.model.id, parts.clock);
-    const events = tracedCompletion(parts.completer, call.request, trace, answer.signal);
+    const events = tracedCompletion(
+      parts.completer,
+      call.request,
+      trace,
+      parts.clock,
+      answer.signal,
+    );
     const shape: ChatShape = {
       choiceCount: call.request.choiceCount,
       logprobs: call.logprobs,

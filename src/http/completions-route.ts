@@ -28,7 +28,8 @@ export function completionsRoute(parts: AppParts): Handler<AppEnv> {
     const trace = c.get('trace');
     const meta = createAnswerMeta('cmpl', completer.model.id, parts.clock);
     const sources = call.requests.map(
-      (request) => (signal: AbortSignal) => tracedCompletion(completer, request, trace, signal),
+      (request) => (signal: AbortSignal) =>
+        tracedCompletion(completer, request, trace, parts.clock, signal),
     );
     const events = mergeStreams(sources, PROMPT_CONCURRENCY, answer.signal);
     const shape: CompletionsShape = {

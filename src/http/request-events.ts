@@ -1,5 +1,6 @@
 import type { MiddlewareHandler } from 'hono';
 import type { ErrorCode } from '../errors.ts';
+import type { CompletionMeter, ServingMetrics } from '../metrics/serving-metrics.ts';
 import type { Clock } from '../lib/clock.ts';
 import { toServeError } from '../openai/error-body.ts';
 import type { SseEnd } from '../openai/sse.ts';
@@ -32,15 +33,18 @@ export interface RequestEndEvent {
 export interface RequestTrace {
   /** Counts, made on first use. */
   usage(): Usage;
+  /** Follows the request's completions for metrics. */
+  readonly meter: CompletionMeter;
   /** Notes the first text; later calls change nothing. */
   markFirstText(): void;
   /** The answer is a stream: the event waits for the returned function to be called. */
   defer(): (end: SseEnd) => void;
 }
 
-/** Reports the end of every request to `onEvent`. */
+/** Reports the end of every request to the metrics and to `onEvent`. */
 export function requestEvents(
   clock: Clock,
+  metrics: ServingMetrics,
   onEvent: ((event: AppEvent) => void) | undefined,
 ): MiddlewareHandler<AppEnv> {
   return async function requestEventsMiddleware(c, next) {
@@ -65,6 +69,7 @@ export function requestEvents(
         ttftMs,
         usage,
       };
+      metrics.requestEnd(event);
       try {
         onEvent?.(event);
       } catch {
@@ -74,6 +79,7 @@ export function requestEvents(
 
     c.set('trace', {
       usage: () => (usage ??= createUsage()),
+      meter: metrics.meter(startedMs),
       markFirstText() {
         ttftMs ??= clock.now() - startedMs;
       },

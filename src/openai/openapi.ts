@@ -44,6 +44,7 @@ export function openApiDocument(card: ModelCard): Json {
       '/health/startup': get('Tell whether loading has finished.'),
       '/health/ready': get('Tell whether requests are taken.'),
       '/health/live': get('Tell whether the process works.'),
+      '/metrics': get('Tell Prometheus how the server does.'),
       '/openapi.json': get('This document.'),
     },
     components: {

@@ -1,0 +1,90 @@
+import type { Completer } from '../completer.ts';
+import type { EngineStats } from '../engine/engine.ts';
+import { createReading, type Family, type Labels } from './registry.ts';
+
+type Reading = readonly { readonly labels?: Labels; readonly value: number }[];
+
+/** What the engine counts itself, read when it is asked for; nothing where there is no engine. */
+export function engineFamilies(completer: Completer): readonly Family[] {
+  const of =
+    (read: (stats: EngineStats) => Reading | number): (() => Reading) =>
+    () => {
+      const stats = completer.stats?.();
+      if (stats === undefined) return [];
+      const value = read(stats);
+      return typeof value === 'number' ? [{ value }] : value;
+    };
+  const gauge = (name: string, help: string, read: (stats: EngineStats) => Reading | number) =>
+    createReading(name, help, 'gauge', of(read));
+  const counter = (name: string, help: string, read: (stats: EngineStats) => Reading | number) =>
+    createReading(name, help, 'counter', of(read));
+  return [
+    gauge('vllm:num_requests_running', 'Sequences that have a row.', (s) => s.running),
+    gauge('vllm:num_requests_waiting', 'Sequences that wait for a row.', (s) => s.waiting),
+    gauge(
+      'vllm:kv_cache_usage_perc',
+      'Part of the row tokens used by running sequences; 1 is all.',
+      (s) => s.kvUsage,
+    ),
+    counter(
+      'vllm:prefix_cache_queries_total',
+      'Prompt tokens looked up for reuse.',
+      (s) => s.totals.prefixQueryTokens,
+    ),
+    counter('vllm:prefix_cache_hits_total', 'Prompt tokens reused.', (s) => {
+      const { row, copy, pages } = s.totals.prefixHitTokens;
+      return row + copy + pages;
+    }),
+    counter(
+      'vllm:num_preemptions_total',
+      'Running sequences that made way for waiting ones.',
+      (s) => s.totals.preemptions,
+    ),
+    gauge('gemlet_rows', 'KV rows by state.', (s) =>
+      byLabel('state', {
+        running: s.running,
+        warm: s.warmRows,
+        free: s.rowCount - s.running - s.warmRows,
+      }),
+    ),
+    gauge('gemlet_kv_pages', 'KV pages in host memory.', (s) => s.pages.count),
+    gauge('gemlet_kv_page_bytes', 'Bytes of KV pages in host memory.', (s) => s.pages.bytes),
+    gauge(
+      'gemlet_kv_page_budget_bytes',
+      'Bytes that KV pages may take.',
+      (s) => s.pages.budgetBytes,
+    ),
+    counter('gemlet_prefix_hit_tokens_total', 'Prompt tokens reused, by where they were.', (s) =>
+      byLabel('tier', { ...s.totals.prefixHitTokens }),
+    ),
+    counter('gemlet_pages_total', 'KV pages by what happened to them.', (s) =>
+      byLabel('event', {
+        written: s.totals.pagesWritten,
+        restored: s.totals.pagesRestored,
+        evicted: s.totals.pagesEvicted,
+      }),
+    ),
+    counter(
+      'gemlet_recomputed_tokens_total',
+      'Tokens computed again after a preemption.',
+      (s) => s.totals.recomputedTokens,
+    ),
+    counter('gemlet_images_total', 'Images by how their embeddings came.', (s) =>
+      byLabel('event', { encoded: s.totals.imagesEncoded, reused: s.totals.imageHits }),
+    ),
+    counter('gemlet_steps_total', 'Steps computed.', (s) => s.totals.steps),
+    counter('gemlet_phase_seconds_total', 'Time by what it was spent on.', (s) => {
+      const { decode, prefill, mixed, rowMoves } = s.totals.phaseMs;
+      return byLabel('phase', {
+        decode: decode / 1000,
+        prefill: prefill / 1000,
+        mixed: mixed / 1000,
+        row_moves: rowMoves / 1000,
+      });
+    }),
+  ];
+}
+
+function byLabel(label: string, values: Readonly<Record<string, number>>): Reading {
+  return Object.entries(values).map(([name, value]) => ({ labels: { [label]: name }, value }));
+}
