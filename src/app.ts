@@ -35,11 +35,12 @@ export interface AppOptions {
   readonly clock?: Clock;
   /** Seeds for requests without one, 0..2^32-1; from the runtime's secure source by default. */
   readonly randomSeed?: () => number;
-  /** Structured events for logs and metrics. */
+  /** Structured events for logs and traces. */
   readonly onEvent?: (event: AppEvent) => void;
+  /** Counts nothing and has no `/metrics`. */
+  readonly metrics?: false;
 }
 
-const METRICS_PATH = '/metrics';
 const STREAM_TIMING: StreamTiming = { graceMs: 2_000, heartbeatMs: 15_000 };
 
 /**
@@ -50,16 +51,18 @@ const STREAM_TIMING: StreamTiming = { graceMs: 2_000, heartbeatMs: 15_000 };
  * const response = await app.request('/v1/models');
  */
 export function createApp(options: AppOptions): Hono<AppEnv> {
+  const { completer } = options;
   const clock = options.clock ?? systemClock;
+  const metrics = options.metrics === false ? null : createServingMetrics(completer);
   const parts: AppParts = {
-    completer: options.completer,
+    completer,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     clock,
     randomSeed: options.randomSeed ?? secureSeed,
     stream: { ...STREAM_TIMING, ...options.stream },
   };
 
-  const routes: readonly Route[] = [
+  const routes: Route[] = [
     { method: 'POST', path: '/v1/chat/completions', handler: chatRoute(parts) },
     { method: 'POST', path: '/v1/completions', handler: completionsRoute(parts) },
     { method: 'GET', path: '/v1/models', handler: modelsRoute(parts) },
@@ -71,18 +74,16 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     { method: 'GET', path: '/health/live', handler: healthRoute(parts, 'live') },
     { method: 'GET', path: '/openapi.json', handler: openApiRoute(parts) },
   ];
-  const paths = [...routes.map(({ path }) => path), METRICS_PATH];
-  const metrics = createServingMetrics(options.completer, paths);
+  if (metrics !== null) {
+    routes.push({ method: 'GET', path: '/metrics', handler: metricsRoute(metrics) });
+  }
 
   const app = new Hono<AppEnv>();
   app.use(requestId());
-  app.use(requestEvents(clock, metrics, options.onEvent));
+  app.use(requestEvents({ clock, completer, metrics, onEvent: options.onEvent }));
   if (options.cors !== undefined) app.use(corsFor(options.cors.origins));
   if (options.apiKeys !== undefined) app.use(apiKeyAuth(options.apiKeys));
-  addRoutes(app, [
-    ...routes,
-    { method: 'GET', path: METRICS_PATH, handler: metricsRoute(metrics) },
-  ]);
+  addRoutes(app, routes);
 
   app.onError((error, c) => {
     if (c.req.raw.signal.aborted) return abortedResponse();

@@ -43,7 +43,7 @@ export function checkKvWrite(
     end = page.start + page.count;
   }
   const first = pages[0]?.start ?? length;
-  if (first > keep || (end ?? length) < length) {
+  if (length > 0 && (first > keep || (end ?? length) < length)) {
     throw new RangeError(
       `tokens ${keep} to ${length} are needed, but the pages hold ${first} to ${end ?? first}`,
     );

@@ -1,9 +1,8 @@
 import type { Completer, CompletionEvent, CompletionRequest } from '../completer.ts';
-import { addUsage } from '../openai/usage.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { RequestTrace } from './request-events.ts';
 
-/** Runs a completion and counts what passes into the request's trace. */
+/** Runs a completion and shows what passes to the request's trace. */
 export async function* tracedCompletion(
   completer: Completer,
   request: CompletionRequest,
@@ -11,11 +10,19 @@ export async function* tracedCompletion(
   clock: Clock,
   signal: AbortSignal,
 ): AsyncGenerator<CompletionEvent, void, undefined> {
-  const usage = trace.usage();
-  for await (const event of completer.complete(request, signal)) {
-    addUsage(usage, event);
-    trace.meter.add(event, clock.now());
-    if (event.type === 'delta' && event.text !== '') trace.markFirstText();
-    yield event;
+  const meter = trace.meter(request);
+  // A reader who leaves does so at a yield, which only `finally` notices.
+  let left: 'abort' | 'error' = 'abort';
+  try {
+    for await (const event of completer.complete(request, signal)) {
+      meter.add(event, clock.now());
+      yield event;
+    }
+    left = 'error';
+  } catch (error) {
+    left = signal.aborted ? 'abort' : 'error';
+    throw error;
+  } finally {
+    meter.end(left);
   }
 }

@@ -1,13 +1,17 @@
-import type { MiddlewareHandler } from 'hono';
+import type { Context, MiddlewareHandler } from 'hono';
+import { matchedRoutes } from 'hono/route';
+import type { Completer, CompletionRequest } from '../completer.ts';
+import type { FinishReason } from '../engine/engine.ts';
 import type { ErrorCode } from '../errors.ts';
-import type { CompletionMeter, ServingMetrics } from '../metrics/serving-metrics.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { CompletionMeter, ServingMetrics } from '../metrics/serving-metrics.ts';
 import { toServeError } from '../openai/error-body.ts';
 import type { SseEnd } from '../openai/sse.ts';
-import { createUsage, type Usage } from '../openai/usage.ts';
+import { addUsage, createUsage, type Usage } from '../openai/usage.ts';
 import type { AppEnv } from './app-env.ts';
+import { validTraceparent } from './traceparent.ts';
 
-/** Structured events for logs and metrics; never with prompts, answers or keys. */
+/** Structured events for logs and traces; never with prompts, answers or keys. */
 export type AppEvent = RequestEndEvent;
 
 export interface RequestEndEvent {
@@ -15,43 +19,76 @@ export interface RequestEndEvent {
   readonly requestId: string;
   readonly method: string;
   readonly path: string;
+  /** Pattern of the route, such as `/v1/models/:id`; null where none matched. */
+  readonly route: string | null;
   /** 499 when the client went away before an answer began. */
   readonly status: number;
   readonly outcome: 'ok' | 'error' | 'aborted';
   readonly errorCode: ErrorCode | null;
   /** What was thrown, for the operator's log; clients saw at most its code and message. */
   readonly error: unknown;
+  /** Milliseconds since 1970 at which the request came in. */
+  readonly startedMs: number;
   /** Request in to last byte handed over. */
   readonly e2eMs: number;
-  /** Request in to first text; null when there was none. */
+  /** Request in to first token; null when there was none. */
   readonly ttftMs: number | null;
+  /** Id of the served model. */
+  readonly model: string;
+  /** Whether the answer was a stream. */
+  readonly isStream: boolean;
+  /** What was asked for; null when no completion began. */
+  readonly completion: RequestedCompletion | null;
+  /** Of the choices that finished, in the order in which they did. */
+  readonly finishReasons: readonly FinishReason[];
   /** null on routes without completions. */
   readonly usage: Readonly<Usage> | null;
+  /** The trace the client is in, as W3C's `traceparent`; null unless it sent a valid one. */
+  readonly traceparent: string | null;
+}
+
+/** Numbers of a request for completions, defaults filled in. All its prompts have the same. */
+export interface RequestedCompletion {
+  /** Choices for each prompt. */
+  readonly choiceCount: number;
+  /** null: what is left of the context, at most the model's default. */
+  readonly maxTokens: number | null;
+  readonly temperature: number;
+  readonly topP: number;
+  /** 0 is off. */
+  readonly topK: number;
+  /** The client's, or the one that was drawn for it. */
+  readonly seed: number;
 }
 
 /** What the handling of one request adds to its event. */
 export interface RequestTrace {
   /** Counts, made on first use. */
   usage(): Usage;
-  /** Follows the request's completions for metrics. */
-  readonly meter: CompletionMeter;
-  /** Notes the first text; later calls change nothing. */
-  markFirstText(): void;
+  /** Follows one completion; a request of several prompts has several. */
+  meter(request: CompletionRequest): CompletionMeter;
   /** The answer is a stream: the event waits for the returned function to be called. */
   defer(): (end: SseEnd) => void;
 }
 
+export interface RequestEventsOptions {
+  readonly clock: Clock;
+  readonly completer: Completer;
+  /** null where nobody counts. */
+  readonly metrics: ServingMetrics | null;
+  readonly onEvent: ((event: AppEvent) => void) | undefined;
+}
+
 /** Reports the end of every request to the metrics and to `onEvent`. */
-export function requestEvents(
-  clock: Clock,
-  metrics: ServingMetrics,
-  onEvent: ((event: AppEvent) => void) | undefined,
-): MiddlewareHandler<AppEnv> {
+export function requestEvents(options: RequestEventsOptions): MiddlewareHandler<AppEnv> {
+  const { clock, completer, metrics, onEvent } = options;
   return async function requestEventsMiddleware(c, next) {
     const startedMs = clock.now();
+    const finishReasons: FinishReason[] = [];
     let usage: Usage | null = null;
+    let completion: RequestedCompletion | null = null;
     let ttftMs: number | null = null;
-    let deferred = false;
+    let isStream = false;
     let status = 200;
 
     const report = (end: SseEnd): void => {
@@ -61,15 +98,22 @@ export function requestEvents(
         requestId: c.get('requestId'),
         method: c.req.method,
         path: c.req.path,
+        route: routeOf(c),
         status,
         outcome: end.outcome,
         errorCode: end.outcome === 'error' ? toServeError(error).code : null,
         error,
+        startedMs,
         e2eMs: clock.now() - startedMs,
         ttftMs,
+        model: completer.model.id,
+        isStream,
+        completion,
+        finishReasons,
         usage,
+        traceparent: validTraceparent(c.req.header('traceparent')),
       };
-      metrics.requestEnd(event);
+      metrics?.requestEnd(event);
       try {
         onEvent?.(event);
       } catch {
@@ -77,22 +121,44 @@ export function requestEvents(
       }
     };
 
+    const counts = (): Usage => (usage ??= createUsage());
     c.set('trace', {
-      usage: () => (usage ??= createUsage()),
-      meter: metrics.meter(startedMs),
-      markFirstText() {
-        ttftMs ??= clock.now() - startedMs;
+      usage: counts,
+      meter(request) {
+        completion ??= requestedCompletion(request);
+        const meter = metrics?.meter(request.choiceCount, startedMs);
+        return {
+          add(event, nowMs) {
+            addUsage(counts(), event);
+            // The first delta has a token, or text of a completer that reports none.
+            if (event.type === 'delta') ttftMs ??= nowMs - startedMs;
+            else if (event.type === 'finish') finishReasons.push(event.reason);
+            meter?.add(event, nowMs);
+          },
+          end: (reason) => meter?.end(reason),
+        };
       },
       defer() {
-        deferred = true;
+        isStream = true;
         return report;
       },
     });
     await next();
     status = c.res.status;
-    if (deferred) return;
+    if (isStream) return;
     if (status === 499) report({ outcome: 'aborted' });
     else if (c.error === undefined) report({ outcome: 'ok' });
     else report({ outcome: 'error', error: c.error });
   };
+}
+
+function requestedCompletion({ choiceCount, sampling }: CompletionRequest): RequestedCompletion {
+  const { maxTokens, temperature, topP, topK, seed } = sampling;
+  return { choiceCount, maxTokens, temperature, topP, topK, seed };
+}
+
+/** The pattern without its regular expressions; where only middleware matched there is none. */
+function routeOf(c: Context<AppEnv>): string | null {
+  const path = matchedRoutes(c).at(-1)?.path ?? '*';
+  return path.endsWith('*') ? null : path.replaceAll(/\{[^}]*\}/g, '');
 }

@@ -18,27 +18,56 @@ export interface Family {
 }
 
 export interface Counter {
-  add(value: number, labels?: Labels): void;
+  add(value: number): void;
+}
+
+export interface LabelledCounter {
+  /** @param labels the same names in the same order each time */
+  add(value: number, labels: Labels): void;
 }
 
 export interface Histogram {
   observe(value: number): void;
 }
 
-/** Counts by labels. The caller bounds how many different labels there are. */
 export function createCounter(name: string, help: string): Counter & Family {
-  const counts = new Map<string, { readonly labels: Labels; value: number }>();
+  let total = 0;
   return {
     name,
     help,
     type: 'counter',
-    add(value, labels = {}) {
-      const key = JSON.stringify(labels);
-      const known = counts.get(key);
-      if (known === undefined) counts.set(key, { labels, value });
-      else known.value += value;
+    add(value) {
+      total += value;
     },
-    samples: () => [...counts.values()].map((count) => ({ suffix: '', ...count })),
+    samples: () => [{ suffix: '', labels: {}, value: total }],
+  };
+}
+
+/**
+ * Counts by labels, in the order of their text. The caller bounds how many different labels there are.
+ * @param known labels that are there before they are counted, so that the first one shows as a rise
+ */
+export function createLabelledCounter(
+  name: string,
+  help: string,
+  known: readonly Labels[] = [],
+): LabelledCounter & Family {
+  const counts = new Map<string, { readonly labels: Labels; value: number }>();
+  for (const labels of known) counts.set(JSON.stringify(labels), { labels, value: 0 });
+  return {
+    name,
+    help,
+    type: 'counter',
+    add(value, labels) {
+      const key = JSON.stringify(labels);
+      const count = counts.get(key);
+      if (count === undefined) counts.set(key, { labels, value });
+      else count.value += value;
+    },
+    samples: () =>
+      [...counts]
+        .toSorted(([a], [b]) => (a < b ? -1 : 1))
+        .map(([, count]) => ({ suffix: '', ...count })),
   };
 }
 

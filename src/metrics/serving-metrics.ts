@@ -1,9 +1,9 @@
 import type { Completer, CompletionEvent, CompleterState } from '../completer.ts';
-import type { RequestEndEvent } from '../http/request-events.ts';
 import { engineFamilies } from './engine-families.ts';
 import {
   createCounter,
   createHistogram,
+  createLabelledCounter,
   createReading,
   metricsText,
   type Family,
@@ -12,10 +12,10 @@ import {
 
 /** Metrics of one app: names of vLLM where it has one, so that its dashboards work. */
 export interface ServingMetrics {
-  /** Follows the completions of one request. @param startedMs when it came in */
-  meter(startedMs: number): CompletionMeter;
+  /** Follows one completion. @param startedMs when its HTTP request came in */
+  meter(choiceCount: number, startedMs: number): CompletionMeter;
   /** Counts a request that has ended. */
-  requestEnd(event: RequestEndEvent): void;
+  requestEnd(request: EndedRequest): void;
   /** All metrics in Prometheus' text format. */
   text(): string;
 }
@@ -23,6 +23,19 @@ export interface ServingMetrics {
 export interface CompletionMeter {
   /** Takes one event at the time it passes. */
   add(event: CompletionEvent, nowMs: number): void;
+  /** Once, when no event follows: choices that never finished count as `reason`. */
+  end(reason: 'abort' | 'error'): void;
+}
+
+export interface EndedRequest {
+  readonly method: string;
+  /** Pattern of the route; null where none matched. */
+  readonly route: string | null;
+  readonly status: number;
+  readonly outcome: 'ok' | 'error' | 'aborted';
+  readonly e2eMs: number;
+  /** What was asked for; null when no completion began. */
+  readonly completion: object | null;
 }
 
 /** Seconds; the bounds that vLLM uses, so that its recording rules fit. */
@@ -39,19 +52,18 @@ const REQUEST_SECONDS = [
 /** Tokens: 1, 2, 5, 10 and so on up to the largest context. */
 const TOKEN_COUNTS = [0, 1, 2, 3, 4, 5].flatMap((power) => [1, 2, 5].map((n) => n * 10 ** power));
 
+/** Why choices end: the first two by themselves. */
+const REASONS = ['stop', 'length', 'abort', 'error'];
+/** Others are counted as one, like paths without a route: strangers could make labels without end. */
+const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
+
 const STATES: readonly CompleterState[] = ['loading', 'ready', 'draining', 'closed'];
 
 function seconds(name: string, help: string, bounds: readonly number[]): Histogram & Family {
   return createHistogram(`vllm:${name}_seconds`, help, bounds);
 }
 
-/**
- * @param paths of the routes: others are counted as one, or strangers could make labels without end
- */
-export function createServingMetrics(
-  completer: Completer,
-  paths: readonly string[],
-): ServingMetrics {
+export function createServingMetrics(completer: Completer): ServingMetrics {
   const ttft = seconds('time_to_first_token', 'Request in to first token.', TTFT_SECONDS);
   const gaps = seconds('inter_token_latency', 'Between tokens of one answer.', TOKEN_SECONDS);
   const perToken = seconds(
@@ -76,8 +88,15 @@ export function createServingMetrics(
   );
   const promptTokens = createCounter('vllm:prompt_tokens_total', 'Prompt tokens.');
   const answerTokens = createCounter('vllm:generation_tokens_total', 'Tokens generated.');
-  const successes = createCounter('vllm:request_success_total', 'Answers that came to their end.');
-  const requests = createCounter('gemlet_http_requests_total', 'HTTP requests that have ended.');
+  const successes = createLabelledCounter(
+    'vllm:request_success_total',
+    'Answers that ended, by why: stop and length are the whole ones.',
+    REASONS.map((reason) => ({ finished_reason: reason })),
+  );
+  const requests = createLabelledCounter(
+    'gemlet_http_requests_total',
+    'HTTP requests that have ended.',
+  );
   const state = createReading('gemlet_state', 'Whether the server is in this state.', 'gauge', () =>
     STATES.map((name) => ({
       labels: { state: name },
@@ -116,32 +135,41 @@ export function createServingMetrics(
   }
 
   return {
-    meter(startedMs) {
-      /** When each choice's newest token came. */
-      const newestMs: (number | undefined)[] = [];
+    meter(choiceCount, startedMs) {
+      /** When each choice's newest token came; NaN before its first. */
+      const newestMs = new Float64Array(choiceCount).fill(Number.NaN);
+      let hasStarted = false;
+      let unfinished = choiceCount;
       return {
         add(event, nowMs) {
           if (event.type === 'start') {
+            hasStarted = true;
             promptTokens.add(event.promptTokens);
             promptSizes.observe(event.promptTokens);
           } else if (event.type === 'finish') {
+            unfinished--;
             finish(event);
           } else if (event.tokens.length > 0) {
-            const before = newestMs[event.index];
+            const beforeMs = newestMs[event.index] ?? Number.NaN;
             // The first token of each choice is what its reader waited for.
-            if (before === undefined) ttft.observe(Math.max(0, nowMs - startedMs) / 1000);
-            else gaps.observe(Math.max(0, nowMs - before) / 1000);
+            if (Number.isNaN(beforeMs)) ttft.observe(Math.max(0, nowMs - startedMs) / 1000);
+            else gaps.observe(Math.max(0, nowMs - beforeMs) / 1000);
             newestMs[event.index] = nowMs;
             answerTokens.add(event.tokens.length);
           }
         },
+        end(reason) {
+          // What failed before it started was refused: the status of its request tells that.
+          if (unfinished === 0 || (reason === 'error' && !hasStarted)) return;
+          successes.add(unfinished, { finished_reason: reason });
+        },
       };
     },
-    requestEnd(event) {
-      const path = paths.includes(event.path) ? event.path : 'other';
-      const { outcome } = event;
-      requests.add(1, { path, status: String(event.status), outcome });
-      if (event.usage !== null && outcome === 'ok') e2e.observe(event.e2eMs / 1000);
+    requestEnd({ method, route, status, outcome, e2eMs, completion }) {
+      const known = METHODS.has(method) ? method : 'other';
+      const path = route ?? 'other';
+      requests.add(1, { method: known, path, status: String(status), outcome });
+      if (completion !== null && outcome === 'ok') e2e.observe(Math.max(0, e2eMs) / 1000);
     },
     text: () => metricsText(families, { model_name: completer.model.id }),
   };

@@ -44,7 +44,7 @@ export function openApiDocument(card: ModelCard): Json {
       '/health/startup': get('Tell whether loading has finished.'),
       '/health/ready': get('Tell whether requests are taken.'),
       '/health/live': get('Tell whether the process works.'),
-      '/metrics': get('Tell Prometheus how the server does.'),
+      '/metrics': get('Tell Prometheus how the server does.', [], 'text/plain'),
       '/openapi.json': get('This document.'),
     },
     components: {
@@ -103,7 +103,11 @@ function post(summary: string, schema: string, streams: boolean): Json {
   return { post: { summary, requestBody: { required: true, content }, responses } };
 }
 
-function get(summary: string, parameters: readonly string[] = []): Json {
+function get(
+  summary: string,
+  parameters: readonly string[] = [],
+  contentType = 'application/json',
+): Json {
   return {
     get: {
       summary,
@@ -114,7 +118,7 @@ function get(summary: string, parameters: readonly string[] = []): Json {
         schema: { type: 'string' },
       })),
       responses: {
-        200: { description: 'The answer.', content: { 'application/json': {} } },
+        200: { description: 'The answer.', content: { [contentType]: {} } },
         default: failure(),
       },
     },

@@ -6,7 +6,10 @@ export interface PrometheusSample {
   readonly value: number;
 }
 
-/** Reads Prometheus' text format strictly: every sample belongs to the family announced before it. */
+/**
+ * Reads Prometheus' text format strictly: every sample belongs to the family announced before it, no
+ * series comes twice, and histograms have cumulative buckets that end in their count.
+ */
 export function parsePrometheusText(text: string): PrometheusSample[] {
   expect(text.endsWith('\n')).toBe(true);
   const samples: PrometheusSample[] = [];
@@ -34,12 +37,44 @@ export function parsePrometheusText(text: string): PrometheusSample[] {
     const rest = inner.replaceAll(
       /([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"(?:,|$)/g,
       (_, label: string, quoted: string) => {
-        labels[label] = quoted.replaceAll('\\"', '"').replaceAll('\\\\', '\\');
+        expect(label in labels).toBe(false);
+        labels[label] = quoted.replaceAll(/\\(.)/g, (_escape, escaped: string) =>
+          unescape(escaped),
+        );
         return '';
       },
     );
     expect(rest).toBe('');
     samples.push({ name, labels, value: Number(value) });
   }
+  const series = samples.map(({ name, labels }) => seriesOf(name, labels));
+  expect(new Set(series).size).toBe(series.length);
+  for (const [name, type] of types) if (type === 'histogram') expectHistogram(samples, name);
   return samples;
+}
+
+function unescape(escaped: string): string {
+  if (escaped === 'n') return '\n';
+  if (escaped === '"' || escaped === '\\') return escaped;
+  throw new Error(`no such escape: \\${escaped}`);
+}
+
+function seriesOf(name: string, labels: Readonly<Record<string, string>>): string {
+  const pairs = Object.entries(labels).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify([name, pairs]);
+}
+
+/** A histogram without labels of its own, which is all there are. */
+function expectHistogram(samples: readonly PrometheusSample[], name: string): void {
+  const valuesOf = (suffix: string): number[] =>
+    samples.filter((sample) => sample.name === name + suffix).map(({ value }) => value);
+  const bounds = samples
+    .filter((sample) => sample.name === `${name}_bucket`)
+    .map(({ labels }) => (labels['le'] === '+Inf' ? Infinity : Number(labels['le'])));
+  const buckets = valuesOf('_bucket');
+  expect(bounds).toEqual([...new Set(bounds)].toSorted((a, b) => a - b));
+  expect(buckets).toEqual(buckets.toSorted((a, b) => a - b));
+  expect(bounds.at(-1)).toBe(Infinity);
+  expect(valuesOf('_count')).toEqual(buckets.slice(-1));
+  expect(valuesOf('_sum')).toHaveLength(1);
 }
