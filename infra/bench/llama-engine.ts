@@ -60,14 +60,23 @@ export interface LlamaSettings extends EngineSettings {
 }
 
 /** llama.cpp's best batch on two cores in our trials; also its default. */
-const BATCH_TOKENS = 512;
+export const BATCH_TOKENS = 512;
+
+/** llama.cpp's native context, and what closes it. */
+export interface OpenLlama {
+  readonly native: AddonContext;
+  readonly sampler: Sampler;
+  readonly label: string;
+  close(): Promise<void>;
+}
 
 /**
  * llama.cpp on the CPU through node-llama-cpp's native context: one `llama_decode` a batch,
  * without its JavaScript queue and sampler. Weights memory-mapped, F16 keys and values.
  * Uses members that the package marks internal, hence its pinned version.
+ * @param sequences each with a context of its own
  */
-export async function createLlamaEngine(settings: LlamaSettings): Promise<BenchEngine> {
+export async function openLlama(settings: LlamaSettings, sequences: number): Promise<OpenLlama> {
   const packagePath = join(settings.toolFolder, 'node_modules/node-llama-cpp');
   const url = pathToFileURL(join(packagePath, 'dist/index.js')).href;
   const { getLlama } = (await import(url)) as LlamaModule;
@@ -83,20 +92,37 @@ export async function createLlamaEngine(settings: LlamaSettings): Promise<BenchE
   const context = await model.createContext({
     contextSize: settings.contextTokens,
     batchSize: BATCH_TOKENS,
-    sequences: 1,
+    sequences,
     threads: { ideal: settings.threads, min: settings.threads },
     flashAttention: settings.flashAttention,
     failedCreationRemedy: false,
   });
-  const native = context._ctx;
   const sampler = new llama._bindings.AddonSampler(model._model);
   sampler.applyConfig({ temperature: 0 });
+  const { version } = createRequire(url)(join(packagePath, 'package.json')) as { version: string };
+  return {
+    native: context._ctx,
+    sampler,
+    label: `llama.cpp ${llama.llamaCppRelease.release} (node-llama-cpp ${version}), flash attention ${settings.flashAttention ? 'on' : 'off'}`,
+    close: async () => {
+      sampler.dispose();
+      // Inside out: disposing of the library first can wait for its own models forever.
+      await context.dispose();
+      await model.dispose();
+      await llama.dispose();
+    },
+  };
+}
+
+/** llama.cpp with one sequence. */
+export async function createLlamaEngine(settings: LlamaSettings): Promise<BenchEngine> {
+  const llama = await openLlama(settings, 1);
+  const { native, sampler, label } = llama;
   native.initBatch(BATCH_TOKENS);
   let length = 0;
   let logitIndex = -1;
-  const { version } = createRequire(url)(join(packagePath, 'package.json')) as { version: string };
   return {
-    label: `llama.cpp ${llama.llamaCppRelease.release} (node-llama-cpp ${version}), flash attention ${settings.flashAttention ? 'on' : 'off'}`,
+    label,
     extend: async (tokens) => {
       for (let start = 0; start < tokens.length; start += BATCH_TOKENS) {
         const batch = Uint32Array.from(tokens.subarray(start, start + BATCH_TOKENS));
@@ -116,13 +142,7 @@ export async function createLlamaEngine(settings: LlamaSettings): Promise<BenchE
       native.disposeSequence(0);
       length = 0;
     },
-    close: async () => {
-      sampler.dispose();
-      // Inside out: disposing of the library first can wait for its own models forever.
-      await context.dispose();
-      await model.dispose();
-      await llama.dispose();
-    },
+    close: () => llama.close(),
   };
 }
 

@@ -21,6 +21,8 @@ bench-results/engine-<time>.json. Models and llama.cpp are kept in .cache/bench 
   --quick           one round, short contexts: to see that it works, not to quote
   --only ENGINE     gemlet or llama alone
   --help
+
+Other suites: npm run bench -- batch --help, npm run bench -- kv --help
 `;
 
 /** Room for the longest decode measurement. */
@@ -63,7 +65,9 @@ function parse(args: readonly string[]): Arguments | null {
   });
   if (values.help || positionals.length === 0) return null;
   if (positionals.join() !== 'engine') {
-    throw new RangeError(`there is no bench '${positionals.join(' ')}'; the only one is: engine`);
+    throw new RangeError(
+      `there is no bench '${positionals.join(' ')}'; there are: engine, batch, kv`,
+    );
   }
   const { only = null } = values;
   if (only !== null && only !== 'gemlet' && only !== 'llama') {
@@ -127,10 +131,31 @@ async function run(options: Arguments): Promise<void> {
   console.log(`written to ${path}`);
 }
 
+/** Suites beside `engine`; imported when asked for, since each brings its own libraries. */
+async function runSuite(suite: string | undefined, args: readonly string[]): Promise<boolean> {
+  const wantsHelp = args.includes('--help');
+  if (suite === 'batch') {
+    const { BATCH_USAGE, runBatch } = await import('./batch-suite.ts');
+    if (wantsHelp) console.log(BATCH_USAGE);
+    else await runBatch(args);
+    return true;
+  }
+  if (suite === 'kv') {
+    const { KV_USAGE, runKv } = await import('./kv-suite.ts');
+    if (wantsHelp) console.log(KV_USAGE);
+    else await runKv(args);
+    return true;
+  }
+  return false;
+}
+
 try {
-  const options = parse(process.argv.slice(2));
-  if (options === null) console.log(USAGE);
-  else await run(options);
+  const [suite, ...rest] = process.argv.slice(2);
+  if (!(await runSuite(suite, rest))) {
+    const options = parse(process.argv.slice(2));
+    if (options === null) console.log(USAGE);
+    else await run(options);
+  }
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;

@@ -78,7 +78,7 @@ export async function collectLogits(
 }
 
 /** Ids of ordinary tokens: above the special ones that begin every Gemma vocabulary. */
-function randomTokens(seed: string, count: number, vocabSize: number): Int32Array {
+export function randomTokens(seed: string, count: number, vocabSize: number): Int32Array {
   const first = Math.min(512, vocabSize >> 1);
   const words = new Uint32Array(count);
   createRandom(seed).draw(words);
