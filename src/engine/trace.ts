@@ -1,12 +1,25 @@
+import { digestBits, sameBits } from '../lib/float-bits.ts';
 import type { Backend, DecodeEntry, ForwardStep, KvPage, PrefillChunk } from './backend.ts';
 
 /**
- * One thing a backend was told, as plain JSON. What an engine does is the sequence of these: a
- * step's plan is the moves of rows and pages before it, then its forward.
+ * One thing a backend did to its rows, as plain JSON. A step's plan is the moves of rows and pages
+ * before it and its forward: the log of these is all an engine ever decided, and can be replayed.
  */
 export type TraceEntry =
-  | { readonly type: 'encode'; readonly image: number; readonly pixels: number }
-  | { readonly type: 'truncate'; readonly row: number; readonly length: number }
+  | {
+      readonly type: 'encode';
+      /** Key in {@link TracedBackend.pixels}. */
+      readonly pixels: number;
+      /** Numbers given to the embeddings, one an image. */
+      readonly images: readonly number[];
+    }
+  | {
+      readonly type: 'truncate';
+      readonly row: number;
+      /** What was asked for. */
+      readonly length: number;
+      readonly kept: number;
+    }
   | {
       readonly type: 'copy';
       readonly from: number;
@@ -19,12 +32,15 @@ export type TraceEntry =
       readonly row: number;
       readonly from: number;
       readonly to: number;
+      /** Number given to the page. */
       readonly page: number;
     }
   | {
       readonly type: 'write';
       readonly row: number;
       readonly pages: readonly number[];
+      /** Those of `pages` that this trace has not read; see {@link TracedBackend.foreignPages}. */
+      readonly foreign: readonly number[];
       readonly length: number;
       readonly keep: number;
     }
@@ -40,67 +56,102 @@ export interface TraceChunk {
   readonly row: number;
   readonly start: number;
   readonly tokens: readonly number[];
-  /** Number of the encoding whose result stands here; null for text. */
-  readonly image: number | null;
+  /** Number of the embedding; null for text, 'foreign' when it was not encoded in this trace. */
+  readonly image: number | 'foreign' | null;
   readonly logits: PrefillChunk['logits'];
+}
+
+/** The backend that was given, and what a replay needs beside the entries. */
+export interface TracedBackend extends Backend {
+  /** Pixels of each encoding, by their digest or near it; equal ones are kept once. */
+  readonly pixels: ReadonlyMap<number, Float32Array>;
+  readonly foreignPages: ReadonlyMap<number, KvPage>;
 }
 
 export interface ReplayResult {
   /** Index of the first forward whose logits differ; null when all are equal to the bit. */
   readonly firstDifference: number | null;
+  /** Forwards that were run. */
   readonly forwards: number;
 }
 
-export interface TracedBackend extends Backend {
-  /** Pixels by digest, as encodings name them: what a replay cannot know otherwise. */
-  readonly pixels: ReadonlyMap<number, Float32Array>;
-}
-
-/** Reports every call that changes rows or computes, once it has succeeded. */
+/**
+ * Reports every call that reads, moves or computes rows, once it has succeeded; calls that fail leave no
+ * entry, except that a failed write which emptied its row is a truncation. Costs a pass over
+ * the logits of every step, and keeps the pixels of all images.
+ */
 export function traceBackend(
   backend: Backend,
   onEntry: (entry: TraceEntry) => void,
 ): TracedBackend {
-  const pages = new WeakMap<KvPage, number>();
-  const images = new WeakMap<Float32Array, number>();
-  const pixelsByDigest = new Map<number, Float32Array>();
+  const pixelsByKey = new Map<number, Float32Array>();
+  const foreignPages = new Map<number, KvPage>();
+  const pageNumbers = new WeakMap<KvPage, number>();
+  /** By buffer and byte offset: callers cut their own views of what encodeImages returned. */
+  const imageNumbers = new WeakMap<ArrayBufferLike, Map<number, number>>();
   let pageCount = 0;
   let imageCount = 0;
 
-  const pageOf = (page: KvPage): number => {
-    const known = pages.get(page);
-    if (known === undefined) throw new RangeError('a page from elsewhere cannot be traced');
-    return known;
-  };
+  function numberPage(page: KvPage): number {
+    pageNumbers.set(page, pageCount);
+    return pageCount++;
+  }
 
-  const traced: Partial<Backend> & { pixels: TracedBackend['pixels'] } = {
-    pixels: pixelsByDigest,
+  function numberImages(embeddings: Float32Array, count: number): number[] {
+    const { buffer, byteOffset, byteLength } = embeddings;
+    const known = imageNumbers.get(buffer) ?? new Map<number, number>();
+    imageNumbers.set(buffer, known);
+    return Array.from({ length: count }, (_, index) => {
+      known.set(byteOffset + (index * byteLength) / count, imageCount);
+      return imageCount++;
+    });
+  }
+
+  function keepPixels(pixels: Float32Array): number {
+    for (let key = digestBits(pixels); ; key = (key + 1) >>> 0) {
+      const known = pixelsByKey.get(key);
+      if (known !== undefined && !sameBits(known, pixels)) continue;
+      if (known === undefined) pixelsByKey.set(key, pixels.slice());
+      return key;
+    }
+  }
+
+  function describeChunk(chunk: PrefillChunk): TraceChunk {
+    const { row, start, tokens, image, logits } = chunk;
+    return {
+      row,
+      start,
+      tokens: Array.from(tokens),
+      image:
+        image === null
+          ? null
+          : (imageNumbers.get(image.buffer)?.get(image.byteOffset) ?? 'foreign'),
+      logits,
+    };
+  }
+
+  return {
+    pixels: pixelsByKey,
+    foreignPages,
+    config: backend.config,
+    rowCount: backend.rowCount,
+    rowTokens: backend.rowTokens,
+    chunkTokens: backend.chunkTokens,
+    kvTokenBytes: backend.kvTokenBytes,
+    length: (row) => backend.length(row),
+    canCut: (row, length) => backend.canCut(row, length),
     async encodeImages(pixels, count, signal) {
       const embeddings = await backend.encodeImages(pixels, count, signal);
-      const image = imageCount++;
-      images.set(embeddings, image);
-      const digest = digestOf(pixels);
-      pixelsByDigest.set(digest, pixels);
-      onEntry({ type: 'encode', image, pixels: digest });
+      const images = numberImages(embeddings, count);
+      onEntry({ type: 'encode', pixels: keepPixels(pixels), images });
       return embeddings;
     },
     async forward(step) {
-      const result = await backend.forward(step);
-      const { chunk } = step;
-      onEntry({
-        type: 'forward',
-        decode: step.decode,
-        chunk:
-          chunk === null
-            ? null
-            : {
-                ...chunk,
-                tokens: Array.from(chunk.tokens),
-                image: chunk.image === null ? null : (images.get(chunk.image) ?? null),
-              },
-        digest: digestOf(result.decode, result.chunk),
-      });
-      return result;
+      const decode = step.decode.map(({ row, start, token }) => ({ row, start, token }));
+      const chunk = step.chunk === null ? null : describeChunk(step.chunk);
+      const logits = await backend.forward(step);
+      onEntry({ type: 'forward', decode, chunk, digest: digestBits(logits.decode, logits.chunk) });
+      return logits;
     },
     copyRow(from, to, length) {
       backend.copyRow(from, to, length);
@@ -112,75 +163,121 @@ export function traceBackend(
     },
     truncate(row, length) {
       const kept = backend.truncate(row, length);
-      onEntry({ type: 'truncate', row, length });
+      onEntry({ type: 'truncate', row, length, kept });
       return kept;
     },
     async readKv(row, from, to) {
       const page = await backend.readKv(row, from, to);
-      pages.set(page, pageCount);
-      onEntry({ type: 'read', row, from, to, page: pageCount++ });
+      onEntry({ type: 'read', row, from, to, page: numberPage(page) });
       return page;
     },
-    async writeKv(row, given, length, keep) {
-      const numbers = given.map(pageOf);
-      await backend.writeKv(row, given, length, keep);
-      onEntry({ type: 'write', row, pages: numbers, length, keep });
+    async writeKv(row, pages, length, keep) {
+      const held = backend.length(row);
+      try {
+        await backend.writeKv(row, pages, length, keep);
+      } catch (error) {
+        if (held > 0 && backend.length(row) === 0) {
+          onEntry({ type: 'truncate', row, length: 0, kept: 0 });
+        }
+        throw error;
+      }
+      const numbers = pages.map((page) => {
+        const known = pageNumbers.get(page);
+        if (known !== undefined) return known;
+        const number = numberPage(page);
+        foreignPages.set(number, page);
+        return number;
+      });
+      const foreign = numbers.filter((number) => foreignPages.has(number));
+      onEntry({ type: 'write', row, pages: numbers, foreign, length, keep });
     },
+    close: () => backend.close(),
   };
-  // Everything else, getters included, is the backend's own.
-  return Object.assign(Object.create(backend) as Backend, traced);
 }
 
 /**
- * Does to a fresh backend of the same model what a trace tells, and compares the logits.
- * @param pixels by digest; see {@link TracedBackend}
- * @throws what the backend throws; RangeError when the trace refers to what is not there
+ * Does to a fresh backend of the same model and rows what a trace tells, and compares the logits up to
+ * the first that differ.
+ * @param pixels,foreignPages of the {@link TracedBackend}
+ * @throws Error naming the entry that cannot be replayed, with the cause
  */
 export async function replayTrace(
   entries: readonly TraceEntry[],
   backend: Backend,
   pixels: ReadonlyMap<number, Float32Array> = new Map(),
+  foreignPages: ReadonlyMap<number, KvPage> = new Map(),
 ): Promise<ReplayResult> {
-  const pages = new Map<number, KvPage>();
+  const lastUses = lastUsesOfPages(entries);
+  const pages = new Map(foreignPages);
   const images = new Map<number, Float32Array>();
   let forwards = 0;
-  for (const [index, entry] of entries.entries()) {
+
+  /** Returns false when the logits differ. */
+  async function replay(entry: TraceEntry): Promise<boolean> {
     switch (entry.type) {
       case 'encode': {
         const found = required(pixels.get(entry.pixels), `pixels ${entry.pixels}`);
-        images.set(entry.image, await backend.encodeImages(found, 1));
-        break;
+        const embeddings = await backend.encodeImages(found, entry.images.length);
+        const size = embeddings.length / entry.images.length;
+        for (const [index, image] of entry.images.entries()) {
+          images.set(image, embeddings.subarray(index * size, (index + 1) * size));
+        }
+        return true;
       }
-      case 'truncate':
-        backend.truncate(entry.row, entry.length);
-        break;
+      case 'truncate': {
+        // Cutting to what was kept, not to what was asked for: steps that failed are not replayed,
+        // so a ring may still hold a window here that it had lost there.
+        const kept = backend.truncate(entry.row, entry.kept);
+        if (kept !== entry.kept) throw new RangeError(`kept ${kept} tokens, not ${entry.kept}`);
+        return true;
+      }
       case 'copy':
         backend.copyRow(entry.from, entry.to, entry.length);
-        break;
+        return true;
       case 'swap':
         backend.swapRows(entry.a, entry.b);
-        break;
+        return true;
       case 'read':
         pages.set(entry.page, await backend.readKv(entry.row, entry.from, entry.to));
-        break;
+        return true;
       case 'write': {
         const given = entry.pages.map((page) => required(pages.get(page), `page ${page}`));
         await backend.writeKv(entry.row, given, entry.length, entry.keep);
-        break;
+        return true;
       }
       case 'forward': {
-        const result = await backend.forward(toStep(entry, images));
+        const logits = await backend.forward(toStep(entry, images));
         forwards++;
-        if (digestOf(result.decode, result.chunk) !== entry.digest) {
-          return { firstDifference: index, forwards };
-        }
-        break;
+        return digestBits(logits.decode, logits.chunk) === entry.digest;
       }
       default:
         return entry satisfies never;
     }
   }
+
+  for (const [index, entry] of entries.entries()) {
+    try {
+      if (!(await replay(entry))) return { firstDifference: index, forwards };
+    } catch (error) {
+      throw new Error(`entry ${index} (${entry.type}) cannot be replayed`, { cause: error });
+    }
+    // Pages are large: none stays longer than it is needed.
+    for (const page of pagesOf(entry)) if (lastUses.get(page) === index) pages.delete(page);
+  }
   return { firstDifference: null, forwards };
+}
+
+function pagesOf(entry: TraceEntry): readonly number[] {
+  if (entry.type === 'read') return [entry.page];
+  return entry.type === 'write' ? entry.pages : [];
+}
+
+function lastUsesOfPages(entries: readonly TraceEntry[]): ReadonlyMap<number, number> {
+  const uses = new Map<number, number>();
+  for (const [index, entry] of entries.entries()) {
+    for (const page of pagesOf(entry)) uses.set(page, index);
+  }
+  return uses;
 }
 
 function toStep(
@@ -188,24 +285,15 @@ function toStep(
   images: ReadonlyMap<number, Float32Array>,
 ): ForwardStep {
   if (chunk === null) return { decode, chunk };
-  const image =
-    chunk.image === null ? null : required(images.get(chunk.image), `image ${chunk.image}`);
-  return { decode, chunk: { ...chunk, tokens: Int32Array.from(chunk.tokens), image } };
+  const { image } = chunk;
+  const embedding =
+    image === null
+      ? null
+      : required(image === 'foreign' ? undefined : images.get(image), `image ${image}`);
+  return { decode, chunk: { ...chunk, tokens: Int32Array.from(chunk.tokens), image: embedding } };
 }
 
 function required<T>(value: T | undefined, what: string): T {
   if (value === undefined) throw new RangeError(`the trace refers to ${what}, which is not there`);
   return value;
-}
-
-/** FNV-1a over the words of floats: tells accidents apart, not adversaries. */
-function digestOf(...parts: readonly Float32Array[]): number {
-  let hash = 0x811c9dc5;
-  for (const part of parts) {
-    const words = new Uint32Array(part.buffer, part.byteOffset, part.length);
-    for (let at = 0; at < words.length; at++) {
-      hash = Math.imul(hash ^ (words[at] ?? 0), 0x01000193) ^ (hash >>> 13);
-    }
-  }
-  return hash >>> 0;
 }

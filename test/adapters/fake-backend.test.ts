@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createFakeBackend } from '../../adapters/fake/backend.ts';
 import { fakeModelConfig } from '../../adapters/fake/config.ts';
-import type { PrefillChunk } from '../../src/engine/backend.ts';
+import type { KvPage, PrefillChunk } from '../../src/engine/backend.ts';
 import { describeBackend } from '../contracts/backend.ts';
 import { createFakeClock } from '../support/fake-clock.ts';
 
@@ -17,6 +17,9 @@ describeBackend('fake, rings that turn often', () =>
 function chunk(tokens: readonly number[], row = 0, start = 0): PrefillChunk {
   return { row, start, tokens: Int32Array.from(tokens), image: null, logits: 'last' };
 }
+
+/** Lets what can go on without the clock go on. */
+const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 async function logitsOf(prompt: readonly number[]): Promise<string> {
   const backend = createFakeBackend();
@@ -74,5 +77,50 @@ describe('fake backend', () => {
     clock.advance(1);
     await running;
     expect(backend.length(0)).toBe(2);
+  });
+
+  it('fails pages as it is told: a row written to is empty then, a row read from is not', async () => {
+    let failing: 'read' | 'write' | null = null;
+    const backend = createFakeBackend({
+      beforeKv: (kind) => {
+        if (kind === failing) throw new Error(`no ${kind}`);
+      },
+    });
+    await backend.forward({ decode: [], chunk: chunk([20, 21]) });
+    const page = await backend.readKv(0, 0, 2);
+    failing = 'read';
+    await expect(backend.readKv(0, 0, 2)).rejects.toThrow('no read');
+    failing = 'write';
+    await expect(backend.writeKv(0, [page], 2, 0)).rejects.toThrow('no write');
+    expect([backend.length(0), backend.pageCounts()]).toEqual([0, { read: 1, written: 0 }]);
+    failing = null;
+    await backend.writeKv(1, [page], 2, 0);
+    expect([backend.length(1), backend.pageCounts()]).toEqual([2, { read: 1, written: 1 }]);
+  });
+
+  it('takes time for the tokens of pages, not for those a row keeps', async () => {
+    const clock = createFakeClock();
+    const pace = { clock, tokenMs: 0, imageMs: 0, kvTokenMs: 3 };
+    const backend = createFakeBackend({ pace });
+    const running = backend.forward({ decode: [], chunk: chunk([20, 21, 22, 23]) });
+    await settle();
+    clock.advance(0);
+    await running;
+    let read: KvPage | null = null;
+    const reading = backend.readKv(0, 0, 4).then((page) => {
+      read = page;
+      return page;
+    });
+    await settle();
+    clock.advance(11);
+    await settle();
+    expect(read).toBeNull();
+    clock.advance(1);
+    const page = await reading;
+    const writing = backend.writeKv(0, [page], 4, 3);
+    await settle();
+    clock.advance(3);
+    await writing;
+    expect(backend.length(0)).toBe(4);
   });
 });

@@ -1,9 +1,19 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Backend, DecodeEntry, PrefillChunk } from '../../src/engine/backend.ts';
-import { ringCapacity } from '../../src/engine/row-ring.ts';
-import { chunkLength } from '../../src/engine/scheduler.ts';
-import type { VisionConfig } from '../../src/model/config.ts';
-import { createSeededRandom } from '../support/seeded-random.ts';
+import type { Backend, PrefillChunk } from '../../src/engine/backend.ts';
+import { describeBackendKv } from './backend-kv.ts';
+import {
+  decode,
+  expectSame,
+  imageChunk,
+  largestDifference,
+  longLength,
+  none,
+  prefill,
+  requireVision,
+  somePixels,
+  someTokens,
+  textChunk,
+} from './backend-steps.ts';
 
 export interface BackendContractOptions {
   /**
@@ -24,6 +34,7 @@ export function describeBackend(
   options: BackendContractOptions = {},
 ): void {
   const tolerance = options.decodeTolerance ?? 0;
+  describeBackendKv(name, make);
 
   describe(`backend contract: ${name}`, () => {
     let open: Backend[] = [];
@@ -283,106 +294,4 @@ export function describeBackend(
       await backend.close();
     });
   });
-}
-
-function none(): Float32Array {
-  return new Float32Array(0);
-}
-
-/** Plain text ids, the same for the same seed. */
-function someTokens(seed: number, count: number): Int32Array {
-  const random = createSeededRandom(seed);
-  return Int32Array.from({ length: count }, () => random.integer(9, 63));
-}
-
-function somePixels(seed: number, vision: VisionConfig): Float32Array {
-  const random = createSeededRandom(seed);
-  const count = 3 * vision.imageSize * vision.imageSize;
-  return Float32Array.from({ length: count }, () => random.next() * 2 - 1);
-}
-
-/** A length at which local rings have dropped tokens, in tokens. */
-function longLength(backend: Backend): number {
-  const { text, vision } = backend.config;
-  const { windowTokens } = text;
-  const longestStep = Math.max(backend.chunkTokens, vision?.tokensPerImage ?? 0);
-  const length = ringCapacity({ windowTokens, chunkTokens: longestStep }) + windowTokens + 5;
-  expect(backend.rowTokens).toBeGreaterThanOrEqual(length + 16);
-  return length;
-}
-
-function requireVision(backend: Backend): VisionConfig {
-  const { vision } = backend.config;
-  if (vision === null) throw new Error('the contract needs a backend with a vision tower');
-  return vision;
-}
-
-function textChunk(row: number, start: number, tokens: Int32Array): PrefillChunk {
-  return { row, start, tokens, image: null, logits: 'last' };
-}
-
-function imageChunk(
-  row: number,
-  start: number,
-  vision: VisionConfig,
-  image: Float32Array,
-): PrefillChunk {
-  const tokens = new Int32Array(vision.tokensPerImage).fill(vision.imageTokenId);
-  return { row, start, tokens, image, logits: 'last' };
-}
-
-/**
- * Appends tokens to a row in chunks as the scheduler would cut them.
- * @returns a copy of the last position's logits
- */
-async function prefill(
-  backend: Backend,
-  row: number,
-  tokens: Int32Array,
-  chunkTokens: number = backend.chunkTokens,
-): Promise<Float32Array> {
-  let logits = none();
-  for (let from = 0; from < tokens.length;) {
-    const left = tokens.length - from;
-    const count = chunkLength(left, Math.max(3, chunkTokens));
-    const part = tokens.subarray(from, from + count);
-    const chunk = textChunk(row, backend.length(row), part);
-    logits = Float32Array.from((await backend.forward({ decode: [], chunk })).chunk);
-    from += count;
-  }
-  return logits;
-}
-
-/** Decodes one token for each [row, token]; returns copies of the logits. */
-async function decode(
-  backend: Backend,
-  entries: readonly (readonly [row: number, token: number])[],
-): Promise<Float32Array[]> {
-  const { vocabSize } = backend.config.text;
-  const step: DecodeEntry[] = entries.map(([row, token]) => ({
-    row,
-    start: backend.length(row),
-    token,
-  }));
-  const { decode: logits } = await backend.forward({ decode: step, chunk: null });
-  return step.map((_, index) => logits.slice(index * vocabSize, (index + 1) * vocabSize));
-}
-
-function largestDifference(a: Float32Array | undefined, b: Float32Array | undefined): number {
-  const [first, second] = [a ?? none(), b ?? none()];
-  expect(first.length).toBe(second.length);
-  expect(first.length).toBeGreaterThan(0);
-  let most = 0;
-  for (let at = 0; at < first.length; at++) {
-    const difference = Math.abs((first[at] ?? 0) - (second[at] ?? 0));
-    // NaN must not slip through a comparison.
-    if (!(difference <= most)) most = difference;
-    if (Number.isNaN(most)) return most;
-  }
-  return most;
-}
-
-/** Equal to the bit. */
-function expectSame(actual: Float32Array | undefined, expected: Float32Array | undefined): void {
-  expect(largestDifference(actual, expected)).toBe(0);
 }

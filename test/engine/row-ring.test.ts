@@ -19,15 +19,27 @@ describe('row ring', () => {
       };
       const ring = createRowRing(options);
       const capacity = ringCapacity(options);
-      // The oracle: the positions the local buffer really holds, by index.
-      let held: number[] = [];
+      // The oracle: the positions the local buffer really holds, by index; null where a filler is.
+      let held: (number | null)[] = [];
+      const firstReal = (): number => held.find((position) => position !== null) ?? ring.length;
       for (let step = 0; step < 60; step++) {
-        if (random.chance(0.1)) {
-          const length = random.integer(0, ring.length);
+        if (random.chance(0.05)) {
+          const length = random.integer(0, 300);
+          const windowStart = Math.max(0, length - options.windowTokens + 1);
+          const localFrom = random.integer(0, windowStart);
+          ring.restore(length, localFrom);
+          expect(windowStart - ring.origin).toBeLessThan(options.alignTokens);
+          held = Array.from({ length: length - ring.origin }, (_, at) =>
+            ring.origin + at < localFrom ? null : ring.origin + at,
+          );
+        } else if (random.chance(0.1)) {
+          const before = ring.length;
+          const length = random.integer(0, before);
+          const firstHeld = firstReal();
           const kept = ring.truncate(length);
           const windowStart = Math.max(0, length - options.windowTokens + 1);
-          expect(kept).toBe(windowStart >= (held[0] ?? 0) ? length : 0);
-          held = kept === 0 ? [] : held.filter((position) => position < kept);
+          expect(kept).toBe(windowStart >= firstHeld ? length : 0);
+          held = kept === 0 ? [] : held.slice(0, held.length - (before - kept));
         } else {
           const count = random.chance(0.6) ? 1 : random.integer(1, options.chunkTokens);
           const shift = ring.reserve(count);
@@ -37,12 +49,13 @@ describe('row ring', () => {
           for (let at = 0; at < count; at++) held.push(ring.length + at);
           ring.advance(count);
           const windowStart = Math.max(0, ring.length - count - options.windowTokens + 1);
-          if (windowStart < ring.length - count) expect(held[0]).toBeLessThanOrEqual(windowStart);
+          if (windowStart < ring.length - count)
+            expect(firstReal()).toBeLessThanOrEqual(windowStart);
         }
         expect(ring.localLength).toBe(held.length);
         expect(ring.localLength).toBeLessThan(capacity);
         expect(ring.origin % options.alignTokens).toBe(0);
-        if (held.length > 0) expect(ring.origin).toBe(held[0]);
+        if (held.length > 0) expect(ring.localStart).toBe(firstReal());
       }
     });
   });
@@ -92,11 +105,30 @@ describe('row ring', () => {
     expect(() => target.copyFrom(source, 300)).toThrow(RangeError);
   });
 
+  it('does not count on what a restored row never had', () => {
+    const options = { windowTokens: 100, chunkTokens: 64 };
+    const ring = createRowRing(options);
+    ring.restore(1000, 901);
+    expect([ring.length, ring.origin, ring.localStart]).toEqual([1000, 896, 901]);
+    expect([ring.keepable(1000), ring.keepable(999)]).toEqual([1000, 0]);
+    const copy = createRowRing(options);
+    copy.copyFrom(ring, 1000);
+    expect(copy.keepable(999)).toBe(0);
+    ring.restore(1000, 200);
+    expect([ring.localStart, ring.keepable(995), ring.keepable(994)]).toEqual([896, 995, 0]);
+    ring.truncate(0);
+    expect([ring.length, ring.origin, ring.localStart]).toEqual([0, 0, 0]);
+  });
+
   it('refuses counts and lengths out of range', () => {
     const ring = createRowRing({ windowTokens: 4, chunkTokens: 8 });
     expect(() => ring.reserve(0)).toThrow(RangeError);
     expect(() => ring.reserve(9)).toThrow(RangeError);
     expect(() => ring.truncate(1)).toThrow(RangeError);
+    expect(() => ring.restore(-1, 0)).toThrow(RangeError);
+    expect(() => ring.restore(10, 8)).toThrow(RangeError);
+    expect(() => ring.restore(10, Number.NaN)).toThrow(RangeError);
+    expect(ring.length).toBe(0);
     expect(() => createRowRing({ windowTokens: 0, chunkTokens: 8 })).toThrow(RangeError);
   });
 });
