@@ -22,7 +22,7 @@ bench-results/engine-<time>.json. Models and llama.cpp are kept in .cache/bench 
   --only ENGINE     gemlet or llama alone
   --help
 
-Other suites: npm run bench -- batch --help, npm run bench -- kv --help
+Other suites: batch, kv and load; each has --help
 `;
 
 /** Room for the longest decode measurement. */
@@ -66,7 +66,7 @@ function parse(args: readonly string[]): Arguments | null {
   if (values.help || positionals.length === 0) return null;
   if (positionals.join() !== 'engine') {
     throw new RangeError(
-      `there is no bench '${positionals.join(' ')}'; there are: engine, batch, kv`,
+      `there is no bench '${positionals.join(' ')}'; there are: engine, batch, kv, load`,
     );
   }
   const { only = null } = values;
@@ -144,6 +144,12 @@ async function runSuite(suite: string | undefined, args: readonly string[]): Pro
     const { KV_USAGE, runKv } = await import('./kv-suite.ts');
     if (wantsHelp) console.log(KV_USAGE);
     else await runKv(args);
+    return true;
+  }
+  if (suite === 'load') {
+    const { LOAD_USAGE, runLoad } = await import('./load-suite.ts');
+    if (wantsHelp) console.log(LOAD_USAGE);
+    else await runLoad(args);
     return true;
   }
   return false;
