@@ -12,10 +12,15 @@ export interface LoadServer {
 
 const READY_TIMEOUT_MS = 30_000;
 
-/** Starts `gemlet serve` with the demo model on a free port. */
-export async function startLoadServer(args: readonly string[]): Promise<LoadServer> {
-  const entry = fileURLToPath(new URL('../../adapters/cli/main.js', import.meta.url));
-  const child = spawn(process.execPath, [entry, 'serve', '--port', '0', ...args], {
+/**
+ * Starts `gemlet serve` with the demo model on a free port.
+ * @param entry the compiled command; by default the one beside the compiled bench
+ */
+export async function startLoadServer(
+  args: readonly string[],
+  entry: URL = new URL('../../adapters/cli/main.js', import.meta.url),
+): Promise<LoadServer> {
+  const child = spawn(process.execPath, [fileURLToPath(entry), 'serve', '--port', '0', ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));

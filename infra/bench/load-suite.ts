@@ -120,7 +120,7 @@ function uniform(seed: string): () => number {
   };
 }
 
-async function loadStreams(
+export async function loadStreams(
   server: LoadServer,
   count: number,
   seconds: number,
@@ -161,7 +161,7 @@ async function loadStreams(
   };
 }
 
-async function loadSessions(
+export async function loadSessions(
   server: LoadServer,
   count: number,
   turns: number,
