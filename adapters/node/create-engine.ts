@@ -21,7 +21,7 @@ import { createOnnxBackend } from '../onnx/backend.ts';
 import { ringOptionsFor } from '../onnx/ring-options.ts';
 import { createNodeImageDecoder } from './image-decoder.ts';
 import { loadTokenizer } from './load-tokenizer.ts';
-import { availableBytes, requireMemory } from './memory-fit.ts';
+import { availableBytes, KV_PAGES_PART, requireMemory } from './memory-fit.ts';
 import { DEMO_MODEL, openModelSource } from './open-source.ts';
 import { createNodeSafeFetch } from './safe-fetch.ts';
 
@@ -235,7 +235,7 @@ function withHostMemory(
 ): MemoryTable {
   const rows = [
     {
-      part: 'KV pages in host memory',
+      part: KV_PAGES_PART,
       bytes: kvBudgetBytes,
       note: 'at most; conversations without a slot (--kv-budget)',
     },

@@ -8,14 +8,21 @@ export function availableBytes(): number {
   return Math.min(systemAvailable(), containerAvailable());
 }
 
+/** The part of the table that `--kv-budget` sets. */
+export const KV_PAGES_PART = 'KV pages in host memory';
+
 /** @throws ServeError out_of_memory when the table does not fit, saying what would */
 export function requireMemory(table: MemoryTable, available: number): void {
   if (table.totalBytes <= available) return;
   const rows = table.rows.toSorted((a, b) => b.bytes - a.bytes).slice(0, 3);
   const largest = rows.map(({ part, bytes }) => `${part} ${formatBytes(bytes)}`).join(', ');
+  // By default the budget is a part of what is left: one that is too large was asked for.
+  const flags = table.rows.some(({ part }) => part === KV_PAGES_PART)
+    ? '--kv-budget, --context'
+    : '--context';
   throw new ServeError(
     'out_of_memory',
-    `The model needs ${formatBytes(table.totalBytes)} and ${formatBytes(available)} are available (largest: ${largest}). Lower --context or --slots, choose --head int4, or use a smaller model.`,
+    `The model needs ${formatBytes(table.totalBytes)} and ${formatBytes(available)} are available (largest: ${largest}). Lower ${flags} or --slots, choose --head int4, or use a smaller model.`,
   );
 }
 

@@ -5,12 +5,14 @@ import { fileURLToPath } from 'node:url';
 /** A server of its own process on loopback, as users start it. */
 export interface LoadServer {
   readonly url: string;
-  /** Resident memory of its process, in MB. */
-  rssMb(): number;
+  /** Resident memory of its process, in MB; null where there is no such process or no /proc. */
+  rssMb(): number | null;
   close(): Promise<void>;
 }
 
 const READY_TIMEOUT_MS = 30_000;
+/** The server gives running answers 8 s. */
+const CLOSE_TIMEOUT_MS = 15_000;
 
 /**
  * Starts `gemlet serve` with the demo model on a free port.
@@ -28,18 +30,27 @@ export async function startLoadServer(
     const url = await readUrl(child);
     return {
       url,
-      rssMb: () => {
-        const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
-        return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1000;
-      },
+      rssMb: () => residentMb(child.pid),
       async close() {
         child.kill('SIGTERM');
+        const timer = setTimeout(() => child.kill('SIGKILL'), CLOSE_TIMEOUT_MS);
         await ended;
+        clearTimeout(timer);
       },
     };
   } catch (error) {
     child.kill('SIGKILL');
     throw error;
+  }
+}
+
+function residentMb(pid: number | undefined): number | null {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    const [, kilobytes] = /^VmRSS:\s+(\d+)/m.exec(status) ?? [];
+    return kilobytes === undefined ? null : (Number(kilobytes) * 1024) / 1e6;
+  } catch {
+    return null; // it has ended, or the system has no /proc
   }
 }
 

@@ -7,7 +7,7 @@ import { testImage, toPixels } from '../support/engine-harness.ts';
 const config = fakeModelConfig();
 const EMBEDDING_BYTES = (config.vision?.tokensPerImage ?? 0) * config.text.hiddenSize * 4;
 
-function create(cacheBytes: number, beforeEncode?: () => void): ImageEncoder {
+function create(cacheBytes: number, beforeEncode?: () => void | Promise<void>): ImageEncoder {
   const backend = createFakeBackend({
     config,
     ...(beforeEncode === undefined ? {} : { beforeEncode }),
@@ -70,5 +70,36 @@ describe('image encoder', () => {
     encoder.acquire(testImage(1)).release();
     await encoder.settled();
     expect(encoder.stats()).toEqual({ encoded: 0, hits: 0, idleBytes: 0 });
+  });
+
+  it('encodes anew what was given up while under way, and keeps only the new one', async () => {
+    let begin: (() => void) | undefined;
+    let go: (() => void) | undefined;
+    const begun = new Promise<void>((resolve) => (begin = resolve));
+    const gate = new Promise<void>((resolve) => (go = resolve));
+    const encoder = create(1e6, () => {
+      begin?.();
+      return gate;
+    });
+    const first = encoder.acquire(testImage(1));
+    await begun;
+    first.release();
+    const second = encoder.acquire(testImage(1));
+    go?.();
+    await encoder.settled();
+    expect(second.embedding).not.toBeNull();
+    second.release();
+    expect(encoder.stats()).toEqual({ encoded: 2, hits: 0, idleBytes: EMBEDDING_BYTES });
+  });
+
+  it('drops nothing that is in use, however little may be kept', async () => {
+    const encoder = create(EMBEDDING_BYTES);
+    const held = encoder.acquire(testImage(1));
+    await use(encoder, 2);
+    await use(encoder, 3);
+    encoder.clear();
+    expect(held.embedding).not.toBeNull();
+    expect(encoder.acquire(testImage(1)).embedding).toBe(held.embedding);
+    expect(encoder.stats()).toEqual({ encoded: 3, hits: 1, idleBytes: 0 });
   });
 });
