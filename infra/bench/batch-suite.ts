@@ -1,5 +1,9 @@
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { whole, wholes } from './arguments.ts';
+import { promptWithImages } from './bench-images.ts';
+import { formatBatch } from './batch-report.ts';
+import type { BatchRound, BatchSettings, PartName, PartResult } from './batch-report.ts';
 import { ensureBenchModel } from './bench-model.ts';
 import { reportPart, runPart, writeResults } from './fork-suite.ts';
 import { createGemletStreams } from './gemlet-streams.ts';
@@ -7,40 +11,36 @@ import { createLlamaStreams } from './llama-streams.ts';
 import { ensureLlamaTool } from './llama-tool.ts';
 import { randomTokens } from './measure.ts';
 import { shapeOf } from './shapes.ts';
-import { median, quantile } from './stats.ts';
+import type { TextShape } from './shapes.ts';
+import { median } from './stats.ts';
 import type { GapResult, StreamEngine } from './stream-engine.ts';
+import { ensureVisionCheckpoint, IMAGES } from './vision-checkpoint.ts';
 
 export const BATCH_USAGE = `Usage: npm run bench -- batch [options]
 
-Many streams at once: tokens per second of all together, and the pauses of running streams while a
-long prompt arrives, beside llama.cpp's continuous batching on the same random weights.
+Many streams at once: tokens per second of all together, and the pauses of running streams while
+long prompts and images arrive, beside llama.cpp's continuous batching on the same random weights.
 
   --sizes 1b        sizes to run: 1b, 4b, mini
   --streams 1,2,4,8,16
-  --rounds N        pairs of runs a size; default 2
-  --arriving N      tokens of the prompt that arrives; default 8192, 0 leaves that part out
+  --rounds N        pairs of runs a size; default 4
+  --decode N        tokens each stream is timed over; default 48
+  --arriving N      tokens of the prompts that arrive; default 8192, 0 leaves that part out
+  --arrivals N      how many arrive, one after the other; default 2
+  --images N        images that arrive, one a prompt, at gemlet only; default 2, 0 leaves them out
   --threads N       default 2
 `;
 
-/** The time budget of prompts beside running streams, as the engine has it by default. */
-const BUDGET_MS = 250;
+const CACHE = resolve('.cache/bench');
+const TOOLS = resolve('.cache/bench/tools');
 const PROMPT_TOKENS = 128;
-const DECODE_TOKENS = 48;
 const RUNNING_STREAMS = 4;
-
-interface PartResult {
-  readonly label: string;
-  /** By number of streams. */
-  readonly tokensPerSecond: readonly number[];
-  readonly gaps: GapResult | null;
-}
-
-interface Settings {
-  readonly size: string;
-  readonly streams: readonly number[];
-  readonly arriving: number;
-  readonly threads: number;
-}
+/** Room for what running streams say while prompts arrive. */
+const STREAM_TOKENS = 1024;
+/** The same while images are encoded, which holds no stream up. */
+const IMAGE_STREAM_TOKENS = 4096;
+/** Text before and after an image. */
+const AROUND_IMAGE_TOKENS = 32;
 
 export async function runBatch(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
@@ -48,116 +48,181 @@ export async function runBatch(args: readonly string[]): Promise<void> {
     options: {
       sizes: { type: 'string', default: '1b' },
       streams: { type: 'string', default: '1,2,4,8,16' },
-      rounds: { type: 'string', default: '2' },
+      rounds: { type: 'string', default: '4' },
+      decode: { type: 'string', default: '48' },
       arriving: { type: 'string', default: '8192' },
+      arrivals: { type: 'string', default: '2' },
+      images: { type: 'string', default: '2' },
       threads: { type: 'string', default: '2' },
       part: { type: 'string' },
     },
   });
-  const settingsOf = (size: string): Settings => ({
-    size,
-    streams: values.streams.split(',').map(Number),
-    arriving: Number(values.arriving),
-    threads: Number(values.threads),
-  });
   if (values.part !== undefined) {
-    await reportPart(await measurePart(values.part, settingsOf(values.sizes)));
+    const { part, settings } = JSON.parse(values.part) as Part;
+    await reportPart(() => measurePart(part, settings));
     return;
   }
+  const shapes = values.sizes.split(',').map(shapeOf);
+  const rounds = whole('--rounds', values.rounds);
+  const common = {
+    streams: wholes('--streams', values.streams),
+    decodeTokens: whole('--decode', values.decode),
+    arriving: whole('--arriving', values.arriving, 0),
+    arrivals: whole('--arrivals', values.arrivals),
+    images: whole('--images', values.images, 0),
+    threads: whole('--threads', values.threads),
+  };
+  ensureLlamaTool(TOOLS, console.error);
   const results = [];
-  for (const size of values.sizes.split(',')) {
-    const settings = settingsOf(size);
-    ensureLlamaTool(toolFolder(), console.error);
-    ensureBenchModel(resolve('.cache/bench'), shapeOf(size), console.error);
-    const rounds: Record<'gemlet' | 'llama', PartResult>[] = [];
-    for (let round = 0; round < Number(values.rounds); round++) {
-      // A B, B A: slow drift of the machine favours neither.
-      const order = round % 2 === 0 ? ['gemlet', 'llama'] : ['llama', 'gemlet'];
-      const measured: Partial<Record<string, PartResult>> = {};
-      for (const part of order) {
-        console.error(`${size}: round ${round + 1}, ${part}`);
-        const own = args.filter((_, at) => args[at] !== '--sizes' && args[at - 1] !== '--sizes');
-        measured[part] = await runPart<PartResult>([
-          'batch',
-          ...own,
-          '--sizes',
-          size,
-          '--part',
-          part,
-        ]);
-      }
-      rounds.push(measured as Record<'gemlet' | 'llama', PartResult>);
-    }
-    console.log(tableOf(settings, rounds));
-    results.push({ settings, rounds });
+  for (const shape of shapes) {
+    ensureBenchModel(CACHE, shape, console.error);
+    const settings = { size: shape.name, ...common };
+    const result = await runRounds(settings, rounds);
+    console.log(formatBatch(settings, result.rounds));
+    results.push({ settings, ...result });
   }
   console.log(`written to ${writeResults('batch', results)}`);
 }
 
-const toolFolder = (): string => resolve('.cache/bench/tools');
-
-async function measurePart(part: string, settings: Settings): Promise<PartResult> {
-  const shape = shapeOf(settings.size);
-  const model = ensureBenchModel(resolve('.cache/bench'), shape, console.error);
-  const most = Math.max(...settings.streams, settings.arriving > 0 ? RUNNING_STREAMS + 1 : 0);
-  const open = (rowCount: number, contextTokens: number): Promise<StreamEngine> => {
-    const common = { threads: settings.threads, rowCount, contextTokens };
-    return part === 'gemlet'
-      ? createGemletStreams({ ...common, checkpoint: model.checkpoint, kvBudgetBytes: 0 })
-      : createLlamaStreams({
-          ...common,
-          toolFolder: toolFolder(),
-          gguf: model.gguf,
-          flashAttention: true,
-        });
-  };
-  const prompts = (count: number): Int32Array[] =>
-    Array.from({ length: count }, (_, at) =>
-      randomTokens(`stream ${at} of ${count}`, PROMPT_TOKENS, shape.vocabSize),
-    );
-  const tokensPerSecond: number[] = [];
-  const engine = await open(most, 1024);
-  const { label } = engine;
-  for (const count of settings.streams) {
-    tokensPerSecond.push(await engine.throughput(prompts(count), DECODE_TOKENS));
-  }
-  await engine.close();
-  if (settings.arriving === 0) return { label, tokensPerSecond, gaps: null };
-  const second = await open(RUNNING_STREAMS + 1, settings.arriving + 1024);
-  const arriving = randomTokens('arriving', settings.arriving, shape.vocabSize);
-  const gaps = await second.gaps(prompts(RUNNING_STREAMS), arriving);
-  await second.close();
-  return { label, tokensPerSecond, gaps };
+interface Part {
+  readonly part: PartName;
+  readonly settings: BatchSettings;
 }
 
-function tableOf(
-  settings: Settings,
-  rounds: readonly Record<'gemlet' | 'llama', PartResult>[],
-): string {
-  const lines = [
-    `${settings.size}: ${rounds[0]?.gemlet.label} beside ${rounds[0]?.llama.label}`,
-    'streams | gemlet tok/s | llama.cpp tok/s | ratio of each round | gemlet over its 1 stream',
-  ];
-  const speeds = (part: 'gemlet' | 'llama', at: number): number[] =>
-    rounds.map((round) => round[part].tokensPerSecond[at] ?? 0);
-  for (const [at, count] of settings.streams.entries()) {
-    const [ours, theirs] = [speeds('gemlet', at), speeds('llama', at)];
-    const ratios = ours.map((speed, round) => (speed / (theirs[round] ?? 0)).toFixed(2));
-    const scale = median(ours) / median(speeds('gemlet', settings.streams.indexOf(1)));
-    lines.push(
-      `${count} | ${median(ours).toFixed(1)} | ${median(theirs).toFixed(1)} | ${ratios.join(', ')} | ${scale.toFixed(2)}`,
-    );
+function runInProcess(part: PartName, settings: BatchSettings): Promise<PartResult> {
+  return runPart(['batch', '--part', JSON.stringify({ part, settings } satisfies Part)]);
+}
+
+async function runRounds(
+  settings: BatchSettings,
+  count: number,
+): Promise<{ readonly trials: readonly PartResult[]; readonly rounds: readonly BatchRound[] }> {
+  const trials: PartResult[] = [];
+  for (const part of ['llama-flash', 'llama-plain'] as const) {
+    console.error(`${settings.size}: trying ${part}`);
+    trials.push(await runInProcess(part, { ...settings, arriving: 0, images: 0 }));
   }
-  for (const part of ['gemlet', 'llama'] as const) {
-    for (const round of rounds) {
-      const { gaps } = round[part];
-      if (gaps === null) continue;
-      const at = (fraction: number): string => quantile(gaps.gapsMs, fraction).toFixed(0);
-      const bound = (BUDGET_MS + gaps.aloneMs).toFixed(0);
-      lines.push(
-        `${part}: while ${settings.arriving} tokens arrive beside ${RUNNING_STREAMS} streams: gaps p50 ${at(0.5)}, p99 ${at(0.99)}, longest ${at(1)} ms (budget + one step: ${bound}); first token after ${(gaps.arrivalMs / 1000).toFixed(1)} s`,
-      );
+  const [flash, plain] = trials as [PartResult, PartResult];
+  const llama = betterOf(flash, plain) === flash ? 'llama-flash' : 'llama-plain';
+  const rounds: BatchRound[] = [];
+  for (let round = 0; round < count; round++) {
+    // A B, B A: slow drift of the machine favours neither.
+    const parts = round % 2 === 0 ? (['gemlet', llama] as const) : ([llama, 'gemlet'] as const);
+    const measured: PartResult[] = [];
+    for (const part of parts) {
+      console.error(`${settings.size}: round ${round + 1} of ${count}, ${part}`);
+      measured.push(await runInProcess(part, settings));
     }
+    const [first, second] = measured as [PartResult, PartResult];
+    const isOursFirst = parts[0] === 'gemlet';
+    rounds.push({
+      gemlet: isOursFirst ? first : second,
+      llama: isOursFirst ? second : first,
+    });
   }
-  return lines.join('\n');
+  return { trials, rounds };
+}
+
+/** The faster at most numbers of streams. */
+export function betterOf(a: PartResult, b: PartResult): PartResult {
+  const ratios = a.tokensPerSecond.map((speed, at) => speed / (b.tokensPerSecond[at] ?? 0));
+  return median(ratios) >= 1 ? a : b;
+}
+
+async function measurePart(part: PartName, settings: BatchSettings): Promise<PartResult> {
+  const shape = shapeOf(settings.size);
+  const { checkpoint, gguf } = ensureBenchModel(CACHE, shape, console.error);
+  const flashAttention = part === 'llama-flash';
+  const open: OpenStreams = (rowCount, contextTokens, folder = checkpoint) => {
+    const common = { threads: settings.threads, rowCount, contextTokens };
+    return part === 'gemlet'
+      ? createGemletStreams({ ...common, checkpoint: folder, kvBudgetBytes: 0 })
+      : createLlamaStreams({ ...common, toolFolder: TOOLS, gguf, flashAttention });
+  };
+  const { label, speeds } = await measureSpeeds(settings, shape, open);
+  const alone = settings.streams.includes(1) ? await measureAlone(settings, shape, open) : null;
+  const isOurs = part === 'gemlet';
+  return {
+    label,
+    tokensPerSecond: speeds,
+    aloneTokensPerSecond: alone,
+    textGaps: settings.arriving === 0 ? null : await measureTextGaps(settings, shape, open),
+    imageGaps:
+      settings.images > 0 && isOurs
+        ? await measureImageGaps(settings, shape, (rows, context) =>
+            open(rows, context, ensureVisionCheckpoint(checkpoint, shape)),
+          )
+        : null,
+  };
+}
+
+type OpenStreams = (
+  rowCount: number,
+  contextTokens: number,
+  checkpoint?: string,
+) => Promise<StreamEngine>;
+
+/** All numbers of streams in one engine with a row for each of the most, as a server has it. */
+async function measureSpeeds(
+  settings: BatchSettings,
+  shape: TextShape,
+  open: OpenStreams,
+): Promise<{ readonly label: string; readonly speeds: readonly number[] }> {
+  const { streams, decodeTokens } = settings;
+  const engine = await open(Math.max(...streams), STREAM_TOKENS);
+  const speeds: number[] = [];
+  for (const count of streams) {
+    speeds.push(await engine.throughput(promptsOf(count, shape), decodeTokens));
+  }
+  await engine.close();
+  return { label: engine.label, speeds };
+}
+
+/** One stream where no other could come: nothing is computed beside it. */
+async function measureAlone(
+  settings: BatchSettings,
+  shape: TextShape,
+  open: OpenStreams,
+): Promise<number> {
+  const engine = await open(1, STREAM_TOKENS);
+  const speed = await engine.throughput(promptsOf(1, shape), settings.decodeTokens);
+  await engine.close();
+  return speed;
+}
+
+async function measureTextGaps(
+  { arriving, arrivals }: BatchSettings,
+  shape: TextShape,
+  open: OpenStreams,
+): Promise<GapResult> {
+  const engine = await open(RUNNING_STREAMS + 1, arriving + STREAM_TOKENS);
+  const prompts = Array.from({ length: arrivals }, (_, at) => ({
+    tokens: randomTokens(`arrival ${at}`, arriving, shape.vocabSize),
+    images: [],
+  }));
+  const gaps = await engine.gaps(promptsOf(RUNNING_STREAMS, shape), prompts);
+  await engine.close();
+  return gaps;
+}
+
+async function measureImageGaps(
+  { images }: BatchSettings,
+  shape: TextShape,
+  open: OpenStreams,
+): Promise<GapResult> {
+  const engine = await open(RUNNING_STREAMS + 1, IMAGE_STREAM_TOKENS);
+  const arrival = (seed: string) =>
+    promptWithImages(seed, 1, AROUND_IMAGE_TOKENS, { ...IMAGES, vocabSize: shape.vocabSize });
+  // The first image of a process also loads the tower.
+  await engine.gaps(promptsOf(1, shape), [arrival('warm-up')]);
+  const arrivals = Array.from({ length: images }, (_, at) => arrival(`arrival ${at}`));
+  const gaps = await engine.gaps(promptsOf(RUNNING_STREAMS, shape), arrivals);
+  await engine.close();
+  return gaps;
+}
+
+function promptsOf(count: number, { vocabSize }: TextShape): Int32Array[] {
+  return Array.from({ length: count }, (_, at) =>
+    randomTokens(`stream ${at} of ${count}`, PROMPT_TOKENS, vocabSize),
+  );
 }

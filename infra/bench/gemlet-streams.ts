@@ -1,29 +1,40 @@
 import { createFolderSource } from '../../adapters/node/folder-source.ts';
 import { createOnnxBackend } from '../../adapters/onnx/backend.ts';
+import type { Backend } from '../../src/engine/backend.ts';
 import type {
   Engine,
   GenerateEvent,
   PreparedPrompt,
+  PromptImage,
   SamplingParams,
 } from '../../src/engine/engine.ts';
 import { createLocalEngine } from '../../src/engine/local-engine.ts';
+import { parseImageConfig } from '../../src/image/image-config.ts';
+import { toPixels } from '../../src/image/preprocess.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { openCheckpoint } from '../../src/weights/open-checkpoint.ts';
 import { median } from './stats.ts';
+import { ALONE_TOKENS } from './stream-engine.ts';
 import type { StreamEngine, StreamEngineSettings } from './stream-engine.ts';
+import { allStartedMs, gapsDuring, haveTokensAfter, rateTogether } from './token-times.ts';
+import type { TokenTimes } from './token-times.ts';
 
 export interface GemletStreamSettings extends StreamEngineSettings {
   readonly checkpoint: string;
   readonly kvBudgetBytes: number;
 }
 
+export interface OpenedEngine {
+  readonly engine: Engine;
+  readonly backend: Backend;
+  close(): Promise<void>;
+}
+
 const NO_BYTES = new Uint8Array(0);
-const ALONE_TOKENS = 24;
+const IMAGE_CACHE_BYTES = 64 * 2 ** 20;
 
 /** The engine as it serves: int8 activations and head, default time budget. */
-export async function openGemletEngine(
-  settings: GemletStreamSettings,
-): Promise<{ readonly engine: Engine; close(): Promise<void> }> {
+export async function openGemletEngine(settings: GemletStreamSettings): Promise<OpenedEngine> {
   const checkpoint = await openCheckpoint(createFolderSource(settings.checkpoint));
   const { config } = checkpoint;
   const backend = await createOnnxBackend({
@@ -34,17 +45,21 @@ export async function openGemletEngine(
     rowCount: settings.rowCount,
     threads: settings.threads,
   });
+  const imageConfig = config.vision === null ? null : parseImageConfig({}, config.vision);
   const engine = createLocalEngine({
     backend,
     tokens: { vocabSize: config.text.vocabSize, bytes: () => NO_BYTES, suppressed: [] },
     model: { config, contextTokens: settings.contextTokens, precision: 'fast' },
-    toPixels: () => new Float32Array(0),
+    toPixels: (images) =>
+      imageConfig === null ? new Float32Array(0) : toPixels(images, imageConfig),
     clock: systemClock,
     maxWaiting: 64,
     kvBudgetBytes: settings.kvBudgetBytes,
+    imageCacheBytes: IMAGE_CACHE_BYTES,
   });
   return {
     engine,
+    backend,
     async close() {
       await engine.close();
       await checkpoint.close();
@@ -52,8 +67,12 @@ export async function openGemletEngine(
   };
 }
 
-export function benchPrompt(tokens: Int32Array, scope = ''): PreparedPrompt {
-  return { tokens, images: [], assistantSpans: [], scope };
+export function benchPrompt(
+  tokens: Int32Array,
+  scope = '',
+  images: readonly PromptImage[] = [],
+): PreparedPrompt {
+  return { tokens, images, assistantSpans: [], scope };
 }
 
 export function greedy(maxTokens: number): SamplingParams {
@@ -76,29 +95,52 @@ export function greedy(maxTokens: number): SamplingParams {
   };
 }
 
-/** Runs streams; each token's arrival is told to `onToken` with the stream's number. */
-async function runStreams(
+interface RunningStreams {
+  readonly times: TokenTimes;
+  /** @throws Error when the streams end before `condition` holds */
+  reached(condition: (times: TokenTimes) => boolean): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Starts a stream a prompt; they go on until `stop`, or until the context is full. */
+function startStreams(
   engine: Engine,
   prompts: readonly Int32Array[],
-  maxTokens: number,
-  signal: AbortSignal,
-  onToken: (stream: number, nowMs: number) => void,
-): Promise<void> {
+  contextTokens: number,
+): RunningStreams {
+  const stop = new AbortController();
+  const times: number[][] = prompts.map(() => []);
+  let onToken: (() => void) | null = null;
   const run = async (tokens: Int32Array, stream: number): Promise<void> => {
+    const prompt = benchPrompt(tokens, `stream ${stream} of ${prompts.length}`);
     try {
-      const scope = `stream ${stream} ${tokens[1] ?? 0}`;
-      for await (const event of engine.generate(
-        benchPrompt(tokens, scope),
-        greedy(maxTokens),
-        signal,
-      )) {
-        if (event.type === 'token') onToken(stream, performance.now());
+      const params = greedy(contextTokens - tokens.length);
+      for await (const event of engine.generate(prompt, params, stop.signal)) {
+        if (event.type !== 'token') continue;
+        times[stream]?.push(performance.now());
+        onToken?.();
       }
     } catch (error) {
-      if (!signal.aborted) throw error;
+      if (!stop.signal.aborted) throw error;
     }
   };
-  await Promise.all(prompts.map(run));
+  const ended = Promise.all(prompts.map(run)).then(() => undefined);
+  return {
+    times,
+    async reached(condition) {
+      const reached = new Promise<boolean>((resolve) => {
+        onToken = () => {
+          if (condition(times)) resolve(true);
+        };
+      });
+      const isReached = await Promise.race([reached, ended.then(() => false)]);
+      if (!isReached) throw new Error('the context was full before the measurement was over');
+    },
+    async stop() {
+      stop.abort(new Error('measured'));
+      await ended;
+    },
+  };
 }
 
 async function firstToken(events: AsyncIterable<GenerateEvent>): Promise<void> {
@@ -106,61 +148,34 @@ async function firstToken(events: AsyncIterable<GenerateEvent>): Promise<void> {
 }
 
 export async function createGemletStreams(settings: GemletStreamSettings): Promise<StreamEngine> {
+  const { contextTokens } = settings;
   const opened = await openGemletEngine(settings);
   const { engine } = opened;
   return {
     label: 'gemlet, fast, int8 head, default time budget',
     async throughput(prompts, decodeTokens) {
-      const stop = new AbortController();
-      const seen = prompts.map(() => 0);
-      let startedMs = 0;
-      let counted = 0;
-      let tokensPerSecond = 0;
-      const longest = settings.contextTokens - Math.max(...prompts.map(({ length }) => length));
-      await runStreams(engine, prompts, longest, stop.signal, (stream, nowMs) => {
-        seen[stream] = (seen[stream] ?? 0) + 1;
-        if (startedMs === 0) {
-          // The next step is the first in which all decode.
-          if (seen.every((count) => count > 1)) startedMs = nowMs;
-          return;
-        }
-        counted++;
-        if (counted < decodeTokens * prompts.length || stop.signal.aborted) return;
-        tokensPerSecond = (counted * 1000) / (nowMs - startedMs);
-        stop.abort(new Error('measured'));
-      });
-      return tokensPerSecond;
+      const streams = startStreams(engine, prompts, contextTokens);
+      await streams.reached((times) => haveTokensAfter(times, allStartedMs(times), decodeTokens));
+      await streams.stop();
+      return rateTogether(streams.times);
     },
-    async gaps(prompts, arriving) {
-      const stop = new AbortController();
-      const newestMs = prompts.map(() => 0);
-      const alone: number[] = [];
-      const gapsMs: number[] = [];
-      let tokensEach = 0;
-      const arrivals: Promise<void>[] = [];
-      let arrivalMs = 0;
-      const longest = settings.contextTokens - Math.max(...prompts.map(({ length }) => length));
-      await runStreams(engine, prompts, longest, stop.signal, (stream, nowMs) => {
-        const before = newestMs[stream] ?? 0;
-        newestMs[stream] = nowMs;
-        if (newestMs.some((ms) => ms === 0)) return;
-        if (stream === 0) tokensEach++;
-        if (arrivals.length > 0) {
-          gapsMs.push(nowMs - before);
-          return;
-        }
-        if (before > 0 && tokensEach > 2) alone.push(nowMs - before);
-        if (tokensEach < ALONE_TOKENS) return;
+    async gaps(prompts, arrivals) {
+      const streams = startStreams(engine, prompts, contextTokens);
+      await streams.reached((times) => haveTokensAfter(times, allStartedMs(times), ALONE_TOKENS));
+      const fromMs = performance.now();
+      const arrivalMs: number[] = [];
+      for (const { tokens, images } of arrivals) {
         const startedMs = performance.now();
-        const arrive = async (): Promise<void> => {
-          await firstToken(engine.generate(benchPrompt(arriving, 'arriving'), greedy(1)));
-          arrivalMs = performance.now() - startedMs;
-          stop.abort(new Error('measured'));
-        };
-        arrivals.push(arrive());
-      });
-      await Promise.all(arrivals);
-      return { gapsMs, arrivalMs, aloneMs: median(alone) };
+        await firstToken(engine.generate(benchPrompt(tokens, 'arriving', images), greedy(1)));
+        arrivalMs.push(performance.now() - startedMs);
+      }
+      const toMs = performance.now();
+      // A pause under way counts in full.
+      await streams.reached((times) => haveTokensAfter(times, toMs, 1));
+      await streams.stop();
+      const { times } = streams;
+      const alone = gapsDuring(times, allStartedMs(times), fromMs);
+      return { gapsMs: gapsDuring(times, fromMs, toMs), arrivalMs, aloneMs: median(alone) };
     },
     close: () => opened.close(),
   };

@@ -1,40 +1,46 @@
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { Engine } from '../../src/engine/engine.ts';
+import { whole, wholes } from './arguments.ts';
 import { ensureBenchModel } from './bench-model.ts';
-import { writeResults } from './fork-suite.ts';
-import { benchPrompt, greedy, openGemletEngine } from './gemlet-streams.ts';
+import { reportPart, runPart, writeResults } from './fork-suite.ts';
+import { openGemletEngine } from './gemlet-streams.ts';
+import { formatKv } from './kv-report.ts';
+import type {
+  ForkResult,
+  HistoryResult,
+  ImageResult,
+  KvSettings,
+  LlamaTurns,
+} from './kv-report.ts';
+import { createLlamaEngine } from './llama-engine.ts';
+import { ensureLlamaTool } from './llama-tool.ts';
+import { measureForks, measureHistory, measureImages } from './measure-kv.ts';
 import { randomTokens } from './measure.ts';
 import { shapeOf } from './shapes.ts';
+import type { TextShape } from './shapes.ts';
+import { ensureVisionCheckpoint, IMAGES } from './vision-checkpoint.ts';
 
 export const KV_USAGE = `Usage: npm run bench -- kv [options]
 
 What a second turn costs: its time to the first token beside the first turn's, from a warm row, from
-pages in host memory, and computed again. Text only: the random bench models have no vision tower.
+pages in host memory, and computed again; with images; and four requests at once that share a
+prompt. llama.cpp's second turn stands beside it, with its own cache kept.
 
   --sizes 1b        sizes to run: 1b, 4b, mini
   --history 2048,8192
+  --forks N         requests that share the shortest history; default 4, 0 leaves them out
+  --images N        images of a conversation; default 2, 0 leaves that part out
+  --only ENGINE     gemlet or llama alone
   --threads N       default 2
 `;
 
+const CACHE = resolve('.cache/bench');
+const TOOLS = resolve('.cache/bench/tools');
+const BUDGET_BYTES = 8 * 2 ** 30;
 const ANSWER_TOKENS = 16;
 const NEW_TOKENS = 32;
-const OTHER_TOKENS = 64;
-
-interface Turn {
-  readonly ttftMs: number;
-  readonly cachedTokens: number;
-  readonly ids: readonly number[];
-}
-
-interface KvResult {
-  readonly history: number;
-  readonly first: Turn;
-  readonly warm: Turn;
-  readonly restored: Turn;
-  readonly recomputed: Turn;
-  readonly pageBytes: number;
-}
+/** Room for three turns after the longest history. */
+const TURNS_TOKENS = 256;
 
 export async function runKv(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
@@ -42,74 +48,131 @@ export async function runKv(args: readonly string[]): Promise<void> {
     options: {
       sizes: { type: 'string', default: '1b' },
       history: { type: 'string', default: '2048,8192' },
+      forks: { type: 'string', default: '4' },
+      images: { type: 'string', default: '2' },
+      only: { type: 'string' },
       threads: { type: 'string', default: '2' },
+      part: { type: 'string' },
     },
   });
+  if (values.part !== undefined) {
+    const { part, settings } = JSON.parse(values.part) as Part;
+    await reportPart(() => PARTS[part](settings, shapeOf(settings.size)));
+    return;
+  }
+  const { only = null } = values;
+  if (only !== null && only !== 'gemlet' && only !== 'llama') {
+    throw new RangeError(`--only takes gemlet or llama, not '${only}'`);
+  }
+  const shapes = values.sizes.split(',').map(shapeOf);
+  const common = {
+    history: wholes('--history', values.history),
+    forks: whole('--forks', values.forks, 0),
+    images: whole('--images', values.images, 0),
+    threads: whole('--threads', values.threads),
+    answerTokens: ANSWER_TOKENS,
+    newTokens: NEW_TOKENS,
+  };
+  if (only !== 'gemlet') ensureLlamaTool(TOOLS, console.error);
   const results = [];
-  for (const size of values.sizes.split(',')) {
-    const shape = shapeOf(size);
-    const { checkpoint } = ensureBenchModel(resolve('.cache/bench'), shape, console.error);
-    const lengths = values.history.split(',').map(Number);
-    const contextTokens = Math.max(...lengths) + 256;
-    const common = { checkpoint, threads: Number(values.threads), rowCount: 1, contextTokens };
-    const opened = await openGemletEngine({ ...common, kvBudgetBytes: 8 * 2 ** 30 });
-    console.log(`${size}: one row; pages in host memory`);
-    console.log(
-      'history | turn 1 | turn 2, warm row | turn 3, from pages | computed again | pages',
-    );
-    for (const history of lengths) {
-      const tokens = randomTokens(`history ${history}`, history, shape.vocabSize);
-      const result = await measureHistory(opened.engine, history, tokens, shape.vocabSize);
-      console.log(lineOf(result));
-      results.push({ size, ...result });
-    }
-    await opened.close();
+  for (const shape of shapes) {
+    ensureBenchModel(CACHE, shape, console.error);
+    const settings = { size: shape.name, ...common };
+    const run = <T>(part: keyof typeof PARTS): Promise<T> => {
+      console.error(`${shape.name}: ${part}`);
+      return runPart<T>(['kv', '--part', JSON.stringify({ part, settings } satisfies Part)]);
+    };
+    const isOurs = only !== 'llama';
+    const result = {
+      histories: isOurs ? await run<HistoryResult[]>('histories') : [],
+      forks: isOurs && settings.forks > 0 ? await run<ForkResult>('forks') : null,
+      images: isOurs && settings.images > 0 ? await run<ImageResult>('images') : null,
+      llama: only === 'gemlet' ? [] : await run<LlamaTurns[]>('llama'),
+    };
+    console.log(formatKv(settings, result));
+    results.push({ settings, ...result });
   }
   console.log(`written to ${writeResults('kv', results)}`);
 }
 
-async function measureHistory(
-  engine: Engine,
-  history: number,
-  tokens: Int32Array,
-  vocabSize: number,
-): Promise<KvResult> {
-  const more = (seed: string, count: number): Int32Array => randomTokens(seed, count, vocabSize);
-  const scope = `kv ${history}`;
-  // Kernels run once before anything is timed.
-  await ask(engine, more('warm-up', OTHER_TOKENS), 'warm-up');
-  const first = await ask(engine, tokens, scope);
-  const secondPrompt = joined(tokens, first.ids, more(`second ${history}`, NEW_TOKENS));
-  const warm = await ask(engine, secondPrompt, scope);
-  // Somebody else takes the only row.
-  await ask(engine, more(`other ${history}`, OTHER_TOKENS), 'other');
-  const thirdPrompt = joined(secondPrompt, warm.ids, more(`third ${history}`, NEW_TOKENS));
-  const restored = await ask(engine, thirdPrompt, scope);
-  const pageBytes = engine.stats().pages.bytes;
-  const recomputed = await ask(engine, thirdPrompt, `${scope} again`);
-  return { history, first, warm, restored, recomputed, pageBytes };
+interface Part {
+  readonly part: keyof typeof PARTS;
+  readonly settings: KvSettings;
 }
 
-async function ask(engine: Engine, tokens: Int32Array, scope: string): Promise<Turn> {
-  const startedMs = performance.now();
-  let ttftMs = 0;
-  let cachedTokens = 0;
-  const ids: number[] = [];
-  for await (const event of engine.generate(benchPrompt(tokens, scope), greedy(ANSWER_TOKENS))) {
-    if (event.type === 'prefill-end') cachedTokens = event.cachedTokens;
-    if (event.type !== 'token') continue;
-    if (ids.length === 0) ttftMs = performance.now() - startedMs;
-    ids.push(event.id);
+/** Each in a process of its own. */
+const PARTS = {
+  /** One row, so that any other request takes it. */
+  histories: async (settings: KvSettings, shape: TextShape): Promise<HistoryResult[]> => {
+    const opened = await openFor(settings, shape, 1);
+    const results: HistoryResult[] = [];
+    for (const history of settings.history) {
+      results.push(await measureHistory(opened, settings, history));
+    }
+    await opened.close();
+    return results;
+  },
+  forks: async (settings: KvSettings, shape: TextShape): Promise<ForkResult> => {
+    const opened = await openFor(settings, shape, settings.forks);
+    const result = await measureForks(opened.engine, settings);
+    await opened.close();
+    return result;
+  },
+  images: async (settings: KvSettings, shape: TextShape): Promise<ImageResult> => {
+    const opened = await openFor(settings, shape, 1, true);
+    const result = await measureImages(opened.engine, settings);
+    await opened.close();
+    return result;
+  },
+  llama: measureLlama,
+} as const;
+
+function openFor(
+  settings: KvSettings,
+  shape: TextShape,
+  rowCount: number,
+  withImages = false,
+): ReturnType<typeof openGemletEngine> {
+  const { checkpoint } = ensureBenchModel(CACHE, shape, console.error);
+  return openGemletEngine({
+    checkpoint: withImages ? ensureVisionCheckpoint(checkpoint, shape) : checkpoint,
+    threads: settings.threads,
+    rowCount,
+    contextTokens: longestPrompt(settings) + TURNS_TOKENS,
+    kvBudgetBytes: BUDGET_BYTES,
+  });
+}
+
+function longestPrompt({ history, images, newTokens }: KvSettings): number {
+  return Math.max(...history, newTokens + images * (IMAGES.tokensPerImage + newTokens));
+}
+
+/** The same turns in a sequence that nobody takes: what is new is computed after what is there. */
+async function measureLlama(settings: KvSettings, shape: TextShape): Promise<LlamaTurns[]> {
+  const { gguf } = ensureBenchModel(CACHE, shape, console.error);
+  const engine = await createLlamaEngine({
+    toolFolder: TOOLS,
+    gguf,
+    flashAttention: true,
+    threads: settings.threads,
+    contextTokens: Math.max(...settings.history) + TURNS_TOKENS,
+  });
+  const timed = async (tokens: Int32Array): Promise<number> => {
+    const startedMs = performance.now();
+    await engine.extend(tokens);
+    return performance.now() - startedMs;
+  };
+  const more = (seed: string, count: number): Int32Array =>
+    randomTokens(seed, count, shape.vocabSize);
+  await engine.extend(more('warm-up', 64));
+  const turns: LlamaTurns[] = [];
+  for (const history of settings.history) {
+    engine.reset();
+    const firstMs = await timed(more(`history ${history}`, history));
+    for (let at = 0; at < settings.answerTokens; at++) await engine.extend(more(`answer ${at}`, 1));
+    const secondMs = await timed(more(`second ${history}`, settings.newTokens));
+    turns.push({ label: engine.label, history, firstMs, secondMs });
   }
-  return { ttftMs, cachedTokens, ids };
-}
-
-function joined(...parts: readonly ArrayLike<number>[]): Int32Array {
-  return Int32Array.from(parts.flatMap((part) => Array.from(part)));
-}
-
-function lineOf({ history, first, warm, restored, recomputed, pageBytes }: KvResult): string {
-  const share = (turn: Turn): string =>
-    `${turn.ttftMs.toFixed(0)} ms (${((100 * turn.ttftMs) / first.ttftMs).toFixed(1)} %, ${turn.cachedTokens} cached)`;
-  return `${history} | ${first.ttftMs.toFixed(0)} ms | ${share(warm)} | ${share(restored)} | ${recomputed.ttftMs.toFixed(0)} ms | ${(pageBytes / 1e6).toFixed(0)} MB`;
+  await engine.close();
+  return turns;
 }

@@ -1,10 +1,12 @@
 import { BATCH_TOKENS, openLlama, type LlamaSettings } from './llama-engine.ts';
 import { median } from './stats.ts';
+import { ALONE_TOKENS } from './stream-engine.ts';
 import type { StreamEngine, StreamEngineSettings } from './stream-engine.ts';
 
-const ALONE_TOKENS = 24;
 /** An ordinary id in every Gemma vocabulary. */
 const SOME_TOKEN = 1000;
+
+const WAKE_EVERY_MS = 1;
 
 interface Stream {
   readonly sequence: number;
@@ -21,6 +23,10 @@ export async function createLlamaStreams(
 ): Promise<StreamEngine> {
   const llama = await openLlama(settings, settings.rowCount);
   const { native, label } = llama;
+  // Through this binding llama.cpp starts its threads anew for every batch, and Linux can leave them
+  // all on one core for 16 ms. A core that has just gone idle looks for work elsewhere: so let
+  // this thread wake and sleep, for llama.cpp's benefit.
+  const waking = setInterval(() => undefined, WAKE_EVERY_MS);
   const none = new Uint32Array(0);
 
   /** One batch: a token of each stream and tokens [start, end) of a prompt of another sequence. */
@@ -69,7 +75,7 @@ export async function createLlamaStreams(
       reset(streams.length);
       return (decodeTokens * streams.length) / seconds;
     },
-    async gaps(prompts, arriving) {
+    async gaps(prompts, arrivals) {
       const streams = await prefill(prompts);
       const alone: number[] = [];
       for (let at = 0; at < ALONE_TOKENS; at++) {
@@ -78,20 +84,28 @@ export async function createLlamaStreams(
         alone.push(performance.now() - startedMs);
       }
       const gapsMs: number[] = [];
-      const arrivedMs = performance.now();
+      const arrivalMs: number[] = [];
       const sequence = streams.length;
-      for (let from = 0; from < arriving.length;) {
-        const end = Math.min(arriving.length, from + BATCH_TOKENS - streams.length);
-        const startedMs = performance.now();
-        await step(streams, { sequence, tokens: arriving, start: from, end });
-        // Every stream waited as long.
-        for (const _ of streams) gapsMs.push(performance.now() - startedMs);
-        from = end;
+      for (const { tokens, images } of arrivals) {
+        if (images.length > 0) throw new RangeError('node-llama-cpp takes no images');
+        const arrivedMs = performance.now();
+        for (let from = 0; from < tokens.length;) {
+          const end = Math.min(tokens.length, from + BATCH_TOKENS - streams.length);
+          const startedMs = performance.now();
+          await step(streams, { sequence, tokens, start: from, end });
+          // Every stream waited as long.
+          for (const _ of streams) gapsMs.push(performance.now() - startedMs);
+          from = end;
+        }
+        arrivalMs.push(performance.now() - arrivedMs);
+        native.disposeSequence(sequence);
       }
-      const arrivalMs = performance.now() - arrivedMs;
-      reset(streams.length + 1);
+      reset(streams.length);
       return { gapsMs, arrivalMs, aloneMs: median(alone) };
     },
-    close: () => llama.close(),
+    close: async () => {
+      clearInterval(waking);
+      await llama.close();
+    },
   };
 }

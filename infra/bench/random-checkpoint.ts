@@ -1,20 +1,15 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { bytesOf, createFileSink } from './file-sink.ts';
+import { bytesOf } from './file-sink.ts';
 import { randomWeights } from './random-weights.ts';
 import type { EmbeddingTensor, WeightTensor } from './random-weights.ts';
+import { fileTensor, writeSafetensors } from './safetensors-file.ts';
+import type { FileTensor } from './safetensors-file.ts';
 import { GROUP_SIZE, LAYER_PATTERN } from './shapes.ts';
 import type { TextShape } from './shapes.ts';
 
 /** Shards end before they would grow past this, so that readers of several files are exercised. */
 const SHARD_BYTES = 1_000_000_000;
-
-interface FileTensor {
-  readonly name: string;
-  readonly dtype: 'BF16' | 'I32';
-  readonly shape: readonly number[];
-  readonly sizeBytes: number;
-}
 
 interface Shard {
   readonly file: string;
@@ -35,7 +30,9 @@ export function writeRandomCheckpoint(folder: string, shape: TextShape, seed: st
       weightMap[tensor.name] = shard.file;
       totalSize += tensor.sizeBytes;
     }
-    writeShard(join(folder, shard.file), shard.weights);
+    writeSafetensors(join(folder, shard.file), shard.weights.flatMap(fileTensors), (write) => {
+      for (const weight of shard.weights) writeWeight(weight, write);
+    });
   }
   const index = { metadata: { total_size: totalSize }, weight_map: weightMap };
   writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify(index, null, 1));
@@ -43,7 +40,7 @@ export function writeRandomCheckpoint(folder: string, shape: TextShape, seed: st
 }
 
 /** Only keys that differ from the architecture's defaults, as the hub's own files have it. */
-function configOf(shape: TextShape): object {
+export function configOf(shape: TextShape): Readonly<Record<string, unknown>> {
   return {
     architectures: ['Gemma3ForCausalLM'],
     model_type: 'gemma3_text',
@@ -101,38 +98,6 @@ function fileTensors(weight: WeightTensor): FileTensor[] {
     fileTensor(`${name}.qzeros`, 'I32', [groups, weight.outFeatures / 8]),
     fileTensor(`${name}.scales`, 'BF16', [groups, weight.outFeatures]),
   ];
-}
-
-function fileTensor(name: string, dtype: 'BF16' | 'I32', shape: readonly number[]): FileTensor {
-  const count = shape.reduce((product, size) => product * size, 1);
-  return { name, dtype, shape, sizeBytes: count * (dtype === 'I32' ? 4 : 2) };
-}
-
-function writeShard(path: string, weights: readonly WeightTensor[]): void {
-  const header: Record<string, object> = { __metadata__: { format: 'pt' } };
-  let end = 0;
-  for (const tensor of weights.flatMap(fileTensors)) {
-    const start = end;
-    end += tensor.sizeBytes;
-    header[tensor.name] = {
-      dtype: tensor.dtype,
-      shape: tensor.shape,
-      data_offsets: [start, end],
-    };
-  }
-  let json = JSON.stringify(header);
-  // Data starts at a multiple of 8; the format pads with spaces.
-  json = json.padEnd(Math.ceil(json.length / 8) * 8);
-  const sink = createFileSink(path);
-  try {
-    const length = new DataView(new ArrayBuffer(8));
-    length.setBigUint64(0, BigInt(json.length), true);
-    sink.write(bytesOf(length));
-    sink.write(new TextEncoder().encode(json));
-    for (const weight of weights) writeWeight(weight, sink.write);
-  } finally {
-    sink.close();
-  }
 }
 
 function writeWeight(weight: WeightTensor, write: (bytes: Uint8Array) => void): void {

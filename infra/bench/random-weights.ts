@@ -185,7 +185,7 @@ const FLOAT = new Float32Array(1);
 const BITS = new Uint32Array(FLOAT.buffer);
 
 /** Nearest bf16, ties to even; finite values only. */
-function toBf16(value: number): number {
+export function toBf16(value: number): number {
   FLOAT[0] = value;
   const bits = BITS[0] ?? 0;
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
