@@ -62,6 +62,13 @@ export interface LlamaSettings extends EngineSettings {
 /** llama.cpp's best batch on two cores in our trials; also its default. */
 export const BATCH_TOKENS = 512;
 
+/**
+ * Through this binding llama.cpp starts its threads anew for every batch, and Linux can leave them all
+ * on one core for up to 16 ms. A core that has just gone idle looks for work elsewhere, so the main
+ * thread wakes and sleeps for llama.cpp's benefit. It shortens the stall and does not end it.
+ */
+const WAKE_EVERY_MS = 1;
+
 /** llama.cpp's native context, and what closes it. */
 export interface OpenLlama {
   readonly native: AddonContext;
@@ -97,6 +104,7 @@ export async function openLlama(settings: LlamaSettings, sequences: number): Pro
     flashAttention: settings.flashAttention,
     failedCreationRemedy: false,
   });
+  const waking = setInterval(() => undefined, WAKE_EVERY_MS);
   const sampler = new llama._bindings.AddonSampler(model._model);
   sampler.applyConfig({ temperature: 0 });
   const { version } = createRequire(url)(join(packagePath, 'package.json')) as { version: string };
@@ -105,6 +113,7 @@ export async function openLlama(settings: LlamaSettings, sequences: number): Pro
     sampler,
     label: `llama.cpp ${llama.llamaCppRelease.release} (node-llama-cpp ${version}), flash attention ${settings.flashAttention ? 'on' : 'off'}`,
     close: async () => {
+      clearInterval(waking);
       sampler.dispose();
       // Inside out: disposing of the library first can wait for its own models forever.
       await context.dispose();

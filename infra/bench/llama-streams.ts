@@ -6,8 +6,6 @@ import type { StreamEngine, StreamEngineSettings } from './stream-engine.ts';
 /** An ordinary id in every Gemma vocabulary. */
 const SOME_TOKEN = 1000;
 
-const WAKE_EVERY_MS = 1;
-
 interface Stream {
   readonly sequence: number;
   length: number;
@@ -23,10 +21,6 @@ export async function createLlamaStreams(
 ): Promise<StreamEngine> {
   const llama = await openLlama(settings, settings.rowCount);
   const { native, label } = llama;
-  // Through this binding llama.cpp starts its threads anew for every batch, and Linux can leave them
-  // all on one core for 16 ms. A core that has just gone idle looks for work elsewhere: so let
-  // this thread wake and sleep, for llama.cpp's benefit.
-  const waking = setInterval(() => undefined, WAKE_EVERY_MS);
   const none = new Uint32Array(0);
 
   /** One batch: a token of each stream and tokens [start, end) of a prompt of another sequence. */
@@ -103,9 +97,6 @@ export async function createLlamaStreams(
       reset(streams.length);
       return { gapsMs, arrivalMs, aloneMs: median(alone) };
     },
-    close: async () => {
-      clearInterval(waking);
-      await llama.close();
-    },
+    close: () => llama.close(),
   };
 }
