@@ -119,8 +119,12 @@ export class Sequence implements Schedulable, KvUser {
     return this.promptTokens + Math.max(0, this.completionTokens - 1);
   }
 
+  get isResuming(): boolean {
+    return this.completionTokens > 0;
+  }
+
   get reusableTokens(): number {
-    if (this.completionTokens > 0) return this.prefillTokens;
+    if (this.isResuming) return this.prefillTokens;
     // What is said of every prompt token has to be computed.
     if (this.wantsPromptLogprobs) return 0;
     return Math.max(0, this.promptTokens - COMPUTED_AT_LEAST);

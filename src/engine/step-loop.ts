@@ -191,7 +191,7 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
       type: 'sequence-begin',
       promptTokens: sequence.promptTokens,
       cachedTokens: sequence.computed,
-      isResumed: sequence.completionTokens > 0,
+      isResumed: sequence.isResuming,
     });
     if (sequence.outcome !== null) return;
     sequence.images = sequence.prompt.images.map(({ position, image }) =>
@@ -242,18 +242,8 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
     onEvent({ type: 'step', decodeCount: decode.length, chunkTokens, durationMs });
 
     options.update(plan, logits, nowMs);
-    await keepPages(plan);
-  }
-
-  async function keepPages({ decode, chunk }: Plan<Sequence>): Promise<void> {
-    const startedMs = clock.now();
-    try {
-      await kv.keepPages(chunk === null ? decode : [...decode, chunk.sequence]);
-    } catch (error) {
-      // Pages are spare copies: without them something is computed again, nothing is wrong.
-      onEvent({ type: 'step-failed', error });
-    }
-    phases.add('rowMoves', Math.max(0, clock.now() - startedMs));
+    await kv.keepPages(chunk === null ? decode : [...decode, chunk.sequence]);
+    phases.add('rowMoves', Math.max(0, clock.now() - nowMs));
   }
 
   function failAll(error: unknown): void {

@@ -144,4 +144,44 @@ describe('random conversations over rows and pages', { timeout: 120_000 }, () =>
       expect(sums.get(name), name).toBeGreaterThan(50);
     }
   });
+
+  it('lose only time when pages cannot be written or read', async () => {
+    await forSeeds(150, async (random) => {
+      let failures = 0;
+      const clock = createSimulatedClock();
+      const shape = { config: CONFIG, rowCount: 2, chunkTokens: 16, alignTokens: 4 };
+      const { backend, engine } = createTestEngine(
+        { clock, kvBudgetBytes: 1e6, pageTokens: 8, sliceMs: 10 },
+        {
+          ...shape,
+          pace: { clock, tokenMs: 1, imageMs: 3 },
+          beforeKv: () => {
+            if (!random.chance(0.3)) return;
+            failures++;
+            throw new Error('injected');
+          },
+        },
+      );
+      const alone = createTestEngine({}, { ...shape, rowCount: 1 });
+      const clients = Array.from({ length: 5 }, async (_, client) => {
+        const start = { tokens: Int32Array.of(2), images: [], assistantSpans: [] };
+        let prompt = extend(random, { ...start, scope: `${client % 2}` }, []);
+        for (let turn = 0; turn < 3; turn++) {
+          const params = { ...randomParams(random), maxTokens: random.integer(4, 20) };
+          if (prompt.tokens.length + params.maxTokens > CONTEXT) return;
+          const scope = `alone ${client} ${turn}`;
+          const expected = await collect(alone.engine.generate({ ...prompt, scope }, params));
+          const seen = await collect(engine.generate(prompt, params));
+          expect(visible(seen)).toBe(visible(expected));
+          prompt = extend(random, prompt, idsOf(expected));
+        }
+      });
+      await Promise.all(clients);
+      await settle();
+      expect(failures).toBeGreaterThan(0);
+      expect(engine.stats()).toMatchObject({ running: 0, waiting: 0 });
+      expect(backend.rowsInUse()).toBe(engine.stats().warmRows);
+      await engine.close();
+    });
+  });
 });

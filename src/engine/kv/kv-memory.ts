@@ -1,7 +1,8 @@
-import type { Backend, KvPage } from '../backend.ts';
+import type { Backend } from '../backend.ts';
 import { commonPrefix, outsideImages } from './content.ts';
 import { gather, type Swap } from './gather.ts';
-import { createPageTree, restorableLength, type PageTreeStats } from './page-tree.ts';
+import { createHostPages } from './host-pages.ts';
+import type { PageTreeStats } from './page-tree.ts';
 import { place, type Placement, type RowContent, type RowState } from './rows.ts';
 
 /** What the memory sees of a sequence. */
@@ -13,6 +14,8 @@ export interface KvUser {
   readonly imagePositions: readonly number[];
   /** Tokens to compute before tokens can be generated. */
   readonly prefillTokens: number;
+  /** It goes on after it lost its row. */
+  readonly isResuming: boolean;
   /** Most tokens to take from elsewhere, fewer than `prefillTokens` unless it resumes. */
   readonly reusableTokens: number;
   /** Tokens in the row. */
@@ -73,12 +76,17 @@ const PAGE_TOKENS = 256;
 /** Waiting for another's prompt saves at least this many tokens. */
 const PROMISED_TOKENS = 32;
 
+/** Estimated, not measured: a move costs about as much as so many needless rows in a decode. */
+const MOVE_COST_STEPS = 8;
+
 interface Row extends RowState {
   row: number;
   isRunning: boolean;
   usedAt: number;
   user: KvUser | null;
   warm: RowContent | null;
+  /** Tokens from the start whose full pages have been offered to host memory. */
+  offeredTokens: number;
 }
 
 function createRow(row: number): Row {
@@ -88,6 +96,7 @@ function createRow(row: number): Row {
     usedAt: 0,
     user: null,
     warm: null,
+    offeredTokens: 0,
     get content(): RowContent | null {
       const { user } = state;
       if (user === null) return state.warm;
@@ -100,8 +109,7 @@ function createRow(row: number): Row {
 export function createKvMemory(options: KvMemoryOptions): KvMemory {
   const { backend, tokensPerImage, budgetBytes } = options;
   const pageTokens = options.pageTokens ?? PAGE_TOKENS;
-  const { windowTokens } = backend.config.text;
-  const tree = createPageTree({ pageTokens, budgetBytes });
+  const pages = createHostPages({ backend, pageTokens, budgetBytes });
   const rows = Array.from({ length: backend.rowCount }, (_, row) => createRow(row));
   const hits = { row: 0, copy: 0, pages: 0 };
   let queryTokens = 0;
@@ -116,17 +124,8 @@ export function createKvMemory(options: KvMemoryOptions): KvMemory {
     (length: number): number =>
       outsideImages(length, user.imagePositions, tokensPerImage);
 
-  function restorable(user: KvUser): { readonly length: number; readonly pages: KvPage[] } {
-    const found = tree.match(user.scope, user.words, user.reusableTokens, false);
-    const cut = cutFor(user);
-    let length = Math.min(found.length, user.reusableTokens);
-    // An image in the way moves the cut back, and there the window must be held again.
-    for (;;) {
-      const next = cut(restorableLength(found, length, windowTokens));
-      if (next === length || next === 0) return { length: next, pages: pagesOf(found, next) };
-      length = next;
-    }
-  }
+  const restorable = (user: KvUser, touch: boolean): ReturnType<typeof pages.restorable> =>
+    pages.restorable(user.scope, user.words, user.reusableTokens, cutFor(user), touch);
 
   function find(user: KvUser): Placement | null {
     return place({
@@ -136,7 +135,7 @@ export function createKvMemory(options: KvMemoryOptions): KvMemory {
       limit: user.reusableTokens,
       cut: cutFor(user),
       canCut: (row, length) => backend.canCut(row, length),
-      pageTokens: user.reusableTokens === 0 ? 0 : restorable(user).length,
+      pageTokens: restorable(user, false).length,
       shared: ({ content }) =>
         content === null
           ? 0
@@ -144,27 +143,14 @@ export function createKvMemory(options: KvMemoryOptions): KvMemory {
     });
   }
 
-  /** Writes [start of its last page, length) of a row where no page holds it yet. */
-  async function saveTail(row: Row): Promise<void> {
-    const { content } = row;
-    if (content === null || budgetBytes === 0) return;
-    const { scope, words, length } = content;
-    const start = Math.floor(length / pageTokens) * pageTokens;
-    if (start < length) await writePage(row, scope, words, start, length);
-  }
-
-  async function writePage(
-    { row }: Row,
-    scope: string,
-    words: Int32Array,
-    start: number,
-    end: number,
-  ): Promise<void> {
-    const held = tree.match(scope, words, end, true).length;
-    const { global, local } = backend.kvTokenBytes;
-    // Without its parents a page cannot be reached.
-    if (held >= end || held < start || !tree.fits((end - start) * (global + local))) return;
-    tree.insert(scope, words, await backend.readKv(row, start, end));
+  /** Pages are spare copies: where one cannot be written, something is computed again later. */
+  async function saveTail({ row, content }: Row): Promise<void> {
+    if (content === null) return;
+    try {
+      await pages.keepTail(row, content);
+    } catch (error) {
+      options.onFailure(error);
+    }
   }
 
   async function bringIn(user: KvUser, placement: Placement): Promise<number> {
@@ -179,13 +165,12 @@ export function createKvMemory(options: KvMemoryOptions): KvMemory {
         return cachedTokens;
       case 'pages': {
         // Looked up again: writing the tail of what leaves the row can push pages out.
-        const { length, pages } = restorable(user);
-        if (length === 0) return backend.truncate(row, 0);
-        tree.match(user.scope, user.words, length, true);
-        const keep = Math.min(source.keep, length);
-        await backend.writeKv(row, pages, length, keep);
-        restored += pages.length;
-        return length;
+        const found = restorable(user, true);
+        if (found.length === 0) return backend.truncate(row, 0);
+        const keep = Math.min(source.keep, found.length);
+        await backend.writeKv(row, found.pages, found.length, keep);
+        restored += found.pages.length;
+        return found.length;
       }
       default:
         return source satisfies never;
@@ -236,11 +221,13 @@ export function createKvMemory(options: KvMemoryOptions): KvMemory {
       user.row = placement.row;
       state.isRunning = true;
       state.usedAt = ++clock;
-      queryTokens += user.prefillTokens;
+      // A sequence that resumes found nothing that its client did not pay for already.
+      const isCounted = !user.isResuming && user.reusableTokens > 0;
+      if (isCounted) queryTokens += user.prefillTokens;
       try {
         if (source.type !== 'row') await saveTail(state);
         user.computed = await bringIn(user, placement);
-        if (source.type !== 'none') hits[source.type] += user.computed;
+        if (isCounted && source.type !== 'none') hits[source.type] += user.computed;
       } catch (error) {
         options.onFailure(error);
         empty(state);
@@ -248,17 +235,20 @@ export function createKvMemory(options: KvMemoryOptions): KvMemory {
       }
       state.warm = null;
       state.user = user;
+      state.offeredTokens = 0;
     },
     async keepPages(users) {
-      if (budgetBytes === 0) return;
-      for (const user of users) {
-        if (user.row === null) continue;
-        const end = Math.floor(user.computed / pageTokens) * pageTokens;
-        const held = tree.match(user.scope, user.words, end, false).length;
-        for (let start = Math.floor(held / pageTokens) * pageTokens; start < end;) {
-          const next = start + pageTokens;
-          await writePage(rowOf(user.row), user.scope, user.words, start, next);
-          start = next;
+      for (const { row } of users) {
+        if (row === null) continue;
+        const state = rowOf(row);
+        const { content, offeredTokens } = state;
+        // Most steps fill no page: they must not cost a look at the whole content.
+        if (content === null || content.length - offeredTokens < pageTokens) continue;
+        state.offeredTokens = Math.floor(content.length / pageTokens) * pageTokens;
+        try {
+          await pages.keepFull(row, content, offeredTokens);
+        } catch (error) {
+          options.onFailure(error);
         }
       }
     },
@@ -292,21 +282,14 @@ export function createKvMemory(options: KvMemoryOptions): KvMemory {
     },
     clear() {
       for (const state of rows) if (!state.isRunning && state.warm !== null) empty(state);
-      tree.clear();
+      pages.clear();
     },
     stats: () => ({
       warmRows: rows.filter(({ warm }) => warm !== null).length,
       restored,
       hits: { ...hits },
       queryTokens,
-      pages: tree.stats(),
+      pages: pages.stats(),
     }),
   };
-}
-
-/** A move costs about as much as this many needless rows in a decode; measured at 1B on two cores. */
-const MOVE_COST_STEPS = 8;
-
-function pagesOf(found: { nodes: readonly { page: KvPage }[] }, length: number): KvPage[] {
-  return found.nodes.map(({ page }) => page).filter(({ start }) => start < length);
 }
