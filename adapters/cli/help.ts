@@ -37,6 +37,9 @@ Machine
                            (default: a quarter of what the model leaves free)
       --prefill-budget <ms>  longest pause of running answers while prompts are
                            read (default: 250)
+      --speculate          guess the next tokens of a lone answer from its
+                           conversation and check several at once; pays where
+                           answers repeat what they were given
       --threads <count>    compute threads (default: all)
 
 Network

@@ -43,6 +43,7 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     queue: { type: 'string' },
     'kv-budget': { type: 'string' },
     'prefill-budget': { type: 'string' },
+    speculate: { type: 'boolean' },
     'hf-token': { type: 'string' },
   });
   if (positionals.length > 1) throw new UsageError(`"${positionals[1]}" is one argument too many.`);
@@ -64,6 +65,8 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     const text = read(flag);
     return text === undefined ? [] : text.split(',').map((item) => item.trim());
   };
+  const isOn = (flag: string): boolean | undefined =>
+    values[flag] === true ? true : yesOrNo(flag, read(flag));
   const apiKeys = list('api-key');
   if (apiKeys.some((key) => key === '')) throw new UsageError('--api-key must not be empty.');
 
@@ -79,6 +82,7 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     maxWaiting: number('queue', 0, Number.MAX_SAFE_INTEGER),
     kvBudgetBytes: byteSize('--kv-budget', read('kv-budget')),
     prefillBudgetMs: number('prefill-budget', 1, Number.MAX_SAFE_INTEGER),
+    speculates: isOn('speculate'),
   });
   return {
     engine,
@@ -158,6 +162,12 @@ function byteSize(name: string, text: string | undefined): number | undefined {
     throw new UsageError(`${name} must be a size such as 512MB, 2GiB or 0, not "${text}".`);
   }
   return Math.floor(Number(amount) * factor);
+}
+
+function yesOrNo(flag: string, text: string | undefined): boolean | undefined {
+  const variable = `GEMLET_${flag.toUpperCase()}`;
+  const answer = choice(variable, text, ['1', '0', 'true', 'false']);
+  return answer === undefined ? undefined : answer === '1' || answer === 'true';
 }
 
 function choice<T extends string>(

@@ -49,6 +49,11 @@ export interface EngineOptions {
   readonly kvBudgetBytes?: number;
   /** Milliseconds that prompt work may hold up running answers in one step; default 250. */
   readonly prefillBudgetMs?: number;
+  /**
+   * While one answer runs alone, guesses its next tokens from what stands in its conversation and checks
+   * several in one step; stops by itself where that loses. Same choices, other rounding. Default off.
+   */
+  readonly speculates?: boolean;
   /** Observes the engine; must not throw. */
   readonly onEvent?: (event: EngineEvent) => void;
   /** Compute threads; default all that the process may use. */
@@ -120,6 +125,7 @@ export async function createEngine(options: EngineOptions = {}): Promise<LocalCo
       ...(options.prefillBudgetMs === undefined
         ? {}
         : { prefillBudgetMs: options.prefillBudgetMs }),
+      speculates: options.speculates ?? false,
       ...(options.onEvent === undefined ? {} : { onEvent: options.onEvent }),
     });
     const preparer = createPreparer({

@@ -133,7 +133,7 @@ async function measurePart(part: PartName, settings: BatchSettings): Promise<Par
   const shape = shapeOf(settings.size);
   const { checkpoint, gguf } = ensureBenchModel(CACHE, shape, console.error);
   const flashAttention = part === 'llama-flash';
-  const open: OpenStreams = (rowCount, contextTokens, folder = checkpoint) => {
+  const open: OpenStreams = async (rowCount, contextTokens, folder = checkpoint) => {
     const common = { threads: settings.threads, rowCount, contextTokens };
     return part === 'gemlet'
       ? createGemletStreams({ ...common, checkpoint: folder, kvBudgetBytes: 0 })

@@ -3,7 +3,7 @@
  * nothing is sampled. Every call computes the logits of its last token, as serving does.
  */
 export interface BenchEngine {
-  /** Such as `llama.cpp v0.5.0 (node-llama-cpp 3.22.1), flash attention on`. */
+  /** Such as `llama.cpp v0.5.0, flash attention on`. */
   readonly label: string;
   /** Runs `tokens` after what the sequence holds, in the engine's own chunks. */
   extend(tokens: Int32Array): Promise<void>;

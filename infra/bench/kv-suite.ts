@@ -150,7 +150,7 @@ function longestPrompt({ history, images, newTokens }: KvSettings): number {
 /** The same turns in a sequence that nobody takes: what is new is computed after what is there. */
 async function measureLlama(settings: KvSettings, shape: TextShape): Promise<LlamaTurns[]> {
   const { gguf } = ensureBenchModel(CACHE, shape, console.error);
-  const engine = await createLlamaEngine({
+  const engine = createLlamaEngine({
     toolFolder: TOOLS,
     gguf,
     flashAttention: true,

@@ -1,59 +1,11 @@
-/* oxlint-disable no-underscore-dangle -- the native context is only reachable through members the package marks internal */
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import koffi from 'koffi';
 import type { BenchEngine, EngineSettings } from './bench-engine.ts';
-
-/** What the bench calls of node-llama-cpp; the package is installed on demand, so no types come with it. */
-interface LlamaModule {
-  readonly getLlama: (options: object) => Promise<Llama>;
-}
-
-interface Llama {
-  readonly _bindings: { AddonSampler: new (model: unknown) => Sampler };
-  readonly llamaCppRelease: { readonly release: string };
-  readonly systemInfo: string;
-  loadModel(options: object): Promise<LlamaModel>;
-  dispose(): Promise<void>;
-}
-
-interface LlamaModel {
-  readonly _model: unknown;
-  createContext(options: object): Promise<LlamaContext>;
-  dispose(): Promise<void>;
-}
-
-interface LlamaContext {
-  readonly _ctx: AddonContext;
-  dispose(): Promise<void>;
-}
-
-interface AddonContext {
-  initBatch(size: number): void;
-  addToBatch(
-    sequence: number,
-    position: number,
-    tokens: Uint32Array,
-    logitIndexes: Uint32Array,
-  ): Uint32Array;
-  decodeBatch(): Promise<void>;
-  disposeSequence(sequence: number): void;
-  sampleToken(
-    logitIndex: number,
-    sampler: Sampler,
-    probabilities: boolean,
-    confidence: boolean,
-    logits: boolean,
-  ): Promise<[number, unknown, unknown, number[] | undefined]>;
-}
-
-interface Sampler {
-  applyConfig(config: object): void;
-  dispose(): void;
-}
+import { MAX_CORES, openLlamaLibrary } from './llama-library.ts';
+import type { LlamaBatch, LlamaLibrary, Pointer } from './llama-library.ts';
+import { libraryFolder } from './llama-tool.ts';
 
 export interface LlamaSettings extends EngineSettings {
-  /** Folder that holds node_modules with node-llama-cpp. */
+  /** Folder that `ensureLlamaTool` filled. */
   readonly toolFolder: string;
   readonly gguf: string;
   readonly flashAttention: boolean;
@@ -61,103 +13,150 @@ export interface LlamaSettings extends EngineSettings {
 
 /** llama.cpp's best batch on two cores in our trials; also its default. */
 export const BATCH_TOKENS = 512;
+/** How long idle threads look for work before they sleep, 0..100; the default of its programs. */
+const POLL = 50;
 
-/**
- * Through this binding llama.cpp starts its threads anew for every batch, and Linux can leave them all
- * on one core for up to 16 ms. A core that has just gone idle looks for work elsewhere, so the main
- * thread wakes and sleeps for llama.cpp's benefit. It shortens the stall and does not end it.
- */
-const WAKE_EVERY_MS = 1;
+/** Tokens of one sequence in a batch; `wantsLast` asks for the logits of the last. */
+export interface LlamaPart {
+  readonly sequence: number;
+  readonly start: number;
+  readonly tokens: Int32Array;
+  readonly wantsLast: boolean;
+}
 
-/** llama.cpp's native context, and what closes it. */
+/** llama.cpp with a model and a context, ready to compute. */
 export interface OpenLlama {
-  readonly native: AddonContext;
-  readonly sampler: Sampler;
   readonly label: string;
-  close(): Promise<void>;
+  /** One `llama_decode`. At most BATCH_TOKENS tokens. Blocks, as in its own programs. */
+  decode(parts: readonly LlamaPart[]): void;
+  /** A copy of the logits after token `index` of the last batch, [vocabSize]. */
+  logits(index: number): Float32Array;
+  clear(sequence: number): void;
+  close(): void;
 }
 
 /**
- * llama.cpp on the CPU through node-llama-cpp's native context: one `llama_decode` a batch,
- * without its JavaScript queue and sampler. Weights memory-mapped, F16 keys and values.
- * Uses members that the package marks internal, hence its pinned version.
+ * llama.cpp on the CPU through its C API, set up as its server and its own bench set it up: a thread
+ * pool that lives as long as the context and spins for work, weights memory-mapped and repacked for
+ * the CPU, F16 keys and values, sequences apart, local layers with a cache of their window.
  * @param sequences each with a context of its own
  */
-export async function openLlama(settings: LlamaSettings, sequences: number): Promise<OpenLlama> {
-  const packagePath = join(settings.toolFolder, 'node_modules/node-llama-cpp');
-  const url = pathToFileURL(join(packagePath, 'dist/index.js')).href;
-  const { getLlama } = (await import(url)) as LlamaModule;
-  const llama = await getLlama({
-    gpu: false,
-    build: 'never',
-    skipDownload: true,
-    progressLogs: false,
-    logLevel: 'error',
-    maxThreads: settings.threads,
-  });
-  const model = await llama.loadModel({ modelPath: settings.gguf, gpuLayers: 0, useMmap: true });
-  const context = await model.createContext({
-    contextSize: settings.contextTokens,
-    batchSize: BATCH_TOKENS,
-    sequences,
-    threads: { ideal: settings.threads, min: settings.threads },
-    flashAttention: settings.flashAttention,
-    failedCreationRemedy: false,
-  });
-  const waking = setInterval(() => undefined, WAKE_EVERY_MS);
-  const sampler = new llama._bindings.AddonSampler(model._model);
-  sampler.applyConfig({ temperature: 0 });
-  const { version } = createRequire(url)(join(packagePath, 'package.json')) as { version: string };
+export function openLlama(settings: LlamaSettings, sequences: number): OpenLlama {
+  const library = openLlamaLibrary(libraryFolder(settings.toolFolder));
+  const attention = settings.flashAttention ? 'on' : 'off';
+  const model = existing(
+    library.loadModel(settings.gguf, { ...library.modelDefaults(), n_gpu_layers: 0 }),
+    'load the model',
+  );
+  const context = existing(
+    library.createContext(model, {
+      ...library.contextDefaults(),
+      n_ctx: settings.contextTokens * sequences,
+      n_batch: BATCH_TOKENS,
+      n_ubatch: BATCH_TOKENS,
+      n_seq_max: sequences,
+      n_threads: settings.threads,
+      n_threads_batch: settings.threads,
+      flash_attn_type: settings.flashAttention ? 1 : 0,
+      swa_full: false,
+    }),
+    'create a context',
+  );
+  const pool = existing(
+    library.createThreadPool({
+      cpumask: Array.from({ length: MAX_CORES }, () => false),
+      n_threads: settings.threads,
+      prio: 0,
+      poll: POLL,
+      strict_cpu: false,
+      paused: false,
+    }),
+    'start its threads',
+  );
+  library.attachThreadPool(context, pool, pool);
+  const memory = library.memoryOf(context);
+  const batch = createBatch(library);
   return {
-    native: context._ctx,
-    sampler,
-    label: `llama.cpp ${llama.llamaCppRelease.release} (node-llama-cpp ${version}), flash attention ${settings.flashAttention ? 'on' : 'off'}`,
-    close: async () => {
-      clearInterval(waking);
-      sampler.dispose();
-      // Inside out: disposing of the library first can wait for its own models forever.
-      await context.dispose();
-      await model.dispose();
-      await llama.dispose();
+    label: `llama.cpp ${library.release}, flash attention ${attention}`,
+    decode(parts) {
+      const status = library.decode(context, batch.fill(parts));
+      if (status !== 0) throw new Error(`llama_decode failed with ${status}`);
     },
+    logits(index) {
+      const pointer = existing(library.logits(context, index), 'give logits');
+      return new Float32Array(koffi.view(pointer, library.vocabSize(model) * 4)).slice();
+    },
+    clear(sequence) {
+      library.removeTokens(memory, sequence, 0, -1);
+    },
+    close() {
+      batch.free();
+      library.freeContext(context);
+      library.freeThreadPool(pool);
+      library.freeModel(model);
+    },
+  };
+}
+
+function existing(pointer: Pointer | null, what: string): Pointer {
+  if (pointer === null) throw new Error(`llama.cpp could not ${what}`);
+  return pointer;
+}
+
+/** A batch of llama.cpp's own making, filled through views of its memory. */
+function createBatch(library: LlamaLibrary): {
+  fill(parts: readonly LlamaPart[]): LlamaBatch;
+  free(): void;
+} {
+  const batch = library.createBatch(BATCH_TOKENS, 0, 1);
+  const view = (pointer: Pointer): Int32Array =>
+    new Int32Array(koffi.view(pointer, BATCH_TOKENS * 4));
+  const tokens = view(batch.token);
+  const positions = view(batch.pos);
+  const sequenceCounts = view(batch.n_seq_id);
+  const wanted = new Int8Array(koffi.view(batch.logits, BATCH_TOKENS));
+  const lists = koffi.decode(batch.seq_id, 'void *', BATCH_TOKENS) as Pointer[];
+  const sequences = lists.map((list) => new Int32Array(koffi.view(list, 4)));
+  return {
+    fill(parts) {
+      let at = 0;
+      for (const part of parts) {
+        for (const [i, token] of part.tokens.entries()) {
+          tokens[at] = token;
+          positions[at] = part.start + i;
+          sequenceCounts[at] = 1;
+          sequences[at]?.fill(part.sequence);
+          wanted[at] = part.wantsLast && i === part.tokens.length - 1 ? 1 : 0;
+          at++;
+        }
+      }
+      return { ...batch, n_tokens: at };
+    },
+    free: () => library.freeBatch(batch),
   };
 }
 
 /** llama.cpp with one sequence. */
-export async function createLlamaEngine(settings: LlamaSettings): Promise<BenchEngine> {
-  const llama = await openLlama(settings, 1);
-  const { native, sampler, label } = llama;
-  native.initBatch(BATCH_TOKENS);
+export function createLlamaEngine(settings: LlamaSettings): BenchEngine {
+  const llama = openLlama(settings, 1);
   let length = 0;
   let logitIndex = -1;
   return {
-    label,
+    label: llama.label,
     extend: async (tokens) => {
       for (let start = 0; start < tokens.length; start += BATCH_TOKENS) {
-        const batch = Uint32Array.from(tokens.subarray(start, start + BATCH_TOKENS));
-        const isLast = start + batch.length === tokens.length;
-        native.initBatch(batch.length);
-        const wanted = isLast ? Uint32Array.of(batch.length - 1) : new Uint32Array(0);
-        logitIndex = native.addToBatch(0, length, batch, wanted)[0] ?? -1;
-        await native.decodeBatch();
-        length += batch.length;
+        const part = tokens.subarray(start, start + BATCH_TOKENS);
+        const wantsLast = start + part.length === tokens.length;
+        llama.decode([{ sequence: 0, start: length, tokens: part, wantsLast }]);
+        logitIndex = part.length - 1;
+        length += part.length;
       }
     },
-    logits: async () => {
-      const sampled = await native.sampleToken(logitIndex, sampler, false, false, true);
-      return unpackLogits(sampled[3] ?? []);
-    },
+    logits: async () => llama.logits(logitIndex),
     reset: () => {
-      native.disposeSequence(0);
+      llama.clear(0);
       length = 0;
     },
-    close: () => llama.close(),
+    close: async () => llama.close(),
   };
-}
-
-/** From [id, logit, id, logit, ...] in any order. */
-function unpackLogits(pairs: readonly number[]): Float32Array {
-  const logits = new Float32Array(pairs.length / 2);
-  for (let i = 0; i < pairs.length; i += 2) logits[pairs[i] ?? 0] = pairs[i + 1] ?? 0;
-  return logits;
 }

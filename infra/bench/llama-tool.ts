@@ -2,17 +2,20 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** The newest when this bench was written; it uses internals, so change it with care. */
+/** llama.cpp v0.5.0, built by node-llama-cpp; the bench knows the structs of this release. */
+const PACKAGE = '@node-llama-cpp/linux-x64';
 const VERSION = '3.22.1';
-const PACKAGES = [`node-llama-cpp@${VERSION}`, `@node-llama-cpp/linux-x64@${VERSION}`];
+
+/** Where llama.cpp's shared libraries are, once installed. */
+export function libraryFolder(folder: string): string {
+  return join(folder, 'node_modules', PACKAGE, 'bins/linux-x64');
+}
 
 /** Whether {@link ensureLlamaTool} would return at once. */
 export function hasLlamaTool(folder: string): boolean {
-  return ['node-llama-cpp', '@node-llama-cpp/linux-x64'].every((name) => {
-    const path = join(folder, 'node_modules', name, 'package.json');
-    if (!existsSync(path)) return false;
-    return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version === VERSION;
-  });
+  const path = join(folder, 'node_modules', PACKAGE, 'package.json');
+  if (!existsSync(path)) return false;
+  return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version === VERSION;
 }
 
 /**
@@ -29,7 +32,7 @@ export function ensureLlamaTool(folder: string, log: (line: string) => void): vo
   }
   mkdirSync(folder, { recursive: true });
   const args = ['install', '--prefix', folder, '--ignore-scripts', '--omit=optional'];
-  args.push('--no-save', '--no-audit', '--no-fund', ...PACKAGES);
+  args.push('--no-save', '--no-audit', '--no-fund', `${PACKAGE}@${VERSION}`);
   log(`installing llama.cpp: npm ${args.join(' ')}`);
   const result = spawnSync('npm', args, { encoding: 'utf8' });
   if (result.status !== 0 || !hasLlamaTool(folder)) {

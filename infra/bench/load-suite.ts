@@ -1,3 +1,4 @@
+import { whole } from './arguments.ts';
 import { parseArgs } from 'node:util';
 import { writeResults } from './fork-suite.ts';
 import { startLoadServer, type LoadServer } from './load-server.ts';
@@ -75,12 +76,4 @@ async function withServer<T>(
   } finally {
     await server.close();
   }
-}
-
-function whole(name: string, text: string, least: number): number {
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || value < least) {
-    throw new RangeError(`${name} takes a whole number from ${least}, not '${text}'`);
-  }
-  return value;
 }

@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { whole } from './arguments.ts';
 import { runInChild } from './child.ts';
 import { runEngineSuite } from './engine-suite.ts';
 import type { EngineReport, EngineSuiteOptions } from './engine-suite.ts';
@@ -22,7 +23,7 @@ bench-results/engine-<time>.json. Models and llama.cpp are kept in .cache/bench 
   --only ENGINE     gemlet or llama alone
   --help
 
-Other suites: batch, kv and load; each has --help
+Other suites: batch, draft, kv and load; each has --help
 `;
 
 /** Room for the longest decode measurement. */
@@ -66,7 +67,7 @@ function parse(args: readonly string[]): Arguments | null {
   if (values.help || positionals.length === 0) return null;
   if (positionals.join() !== 'engine') {
     throw new RangeError(
-      `there is no bench '${positionals.join(' ')}'; there are: engine, batch, kv, load`,
+      `there is no bench '${positionals.join(' ')}'; there are: engine, ${Object.keys(SUITES).join(', ')}`,
     );
   }
   const { only = null } = values;
@@ -75,19 +76,11 @@ function parse(args: readonly string[]): Arguments | null {
   }
   return {
     sizes: (values.sizes ?? (values.quick ? '1b' : '1b,4b')).split(','),
-    rounds: values.rounds === undefined ? null : positive('--rounds', values.rounds),
-    threads: positive('--threads', values.threads),
+    rounds: values.rounds === undefined ? null : whole('--rounds', values.rounds),
+    threads: whole('--threads', values.threads),
     quick: values.quick,
     only,
   };
-}
-
-function positive(name: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) {
-    throw new RangeError(`${name} takes a whole number from 1, not '${text}'`);
-  }
-  return value;
 }
 
 function log(line: string): void {
@@ -131,28 +124,25 @@ async function run(options: Arguments): Promise<void> {
   console.log(`written to ${path}`);
 }
 
+interface Suite {
+  readonly usage: string;
+  readonly run: (args: readonly string[]) => Promise<void>;
+}
+
 /** Suites beside `engine`; imported when asked for, since each brings its own libraries. */
+const SUITES: Readonly<Record<string, () => Promise<Suite>>> = {
+  batch: () => import('./batch-suite.ts').then((m) => ({ usage: m.BATCH_USAGE, run: m.runBatch })),
+  kv: () => import('./kv-suite.ts').then((m) => ({ usage: m.KV_USAGE, run: m.runKv })),
+  load: () => import('./load-suite.ts').then((m) => ({ usage: m.LOAD_USAGE, run: m.runLoad })),
+  draft: () => import('./draft-suite.ts').then((m) => ({ usage: m.DRAFT_USAGE, run: m.runDraft })),
+};
+
 async function runSuite(suite: string | undefined, args: readonly string[]): Promise<boolean> {
-  const wantsHelp = args.includes('--help');
-  if (suite === 'batch') {
-    const { BATCH_USAGE, runBatch } = await import('./batch-suite.ts');
-    if (wantsHelp) console.log(BATCH_USAGE);
-    else await runBatch(args);
-    return true;
-  }
-  if (suite === 'kv') {
-    const { KV_USAGE, runKv } = await import('./kv-suite.ts');
-    if (wantsHelp) console.log(KV_USAGE);
-    else await runKv(args);
-    return true;
-  }
-  if (suite === 'load') {
-    const { LOAD_USAGE, runLoad } = await import('./load-suite.ts');
-    if (wantsHelp) console.log(LOAD_USAGE);
-    else await runLoad(args);
-    return true;
-  }
-  return false;
+  if (suite === undefined || !Object.hasOwn(SUITES, suite)) return false;
+  const found = await SUITES[suite]?.();
+  if (args.includes('--help')) console.log(found?.usage);
+  else await found?.run(args);
+  return true;
 }
 
 try {

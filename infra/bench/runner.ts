@@ -80,5 +80,5 @@ async function loadEngine(spec: RunSpec): Promise<BenchEngine> {
     return await createGemletEngine({ ...spec.settings, ...spec.engine });
   }
   const { createLlamaEngine } = await import('./llama-engine.ts');
-  return await createLlamaEngine({ ...spec.settings, ...spec.engine });
+  return createLlamaEngine({ ...spec.settings, ...spec.engine });
 }

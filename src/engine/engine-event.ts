@@ -14,6 +14,8 @@ export type EngineEvent =
       readonly type: 'step';
       /** Rows that decoded one token. */
       readonly decodeCount: number;
+      /** Tokens guessed to follow, and checked. */
+      readonly draftTokens: number;
       /** Prompt tokens computed. */
       readonly chunkTokens: number;
       readonly durationMs: number;

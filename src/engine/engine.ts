@@ -69,6 +69,12 @@ export interface EngineTotals {
   /** Images whose embeddings were still there. */
   readonly imageHits: number;
   readonly steps: number;
+  /** Tokens guessed ahead and checked in one step, and those that held. */
+  readonly speculation: {
+    readonly drafts: number;
+    readonly draftTokens: number;
+    readonly acceptedTokens: number;
+  };
   /** Milliseconds in steps by what they computed, and in moving rows and pages between steps. */
   readonly phaseMs: {
     readonly decode: number;

@@ -18,6 +18,7 @@ import { createImageEncoder } from './image-encoder.ts';
 import { createKvMemory } from './kv/kv-memory.ts';
 import { createSaidMemory } from './said.ts';
 import { Sequence } from './sequence.ts';
+import { createSpeculation } from './speculation.ts';
 import { createStepLoop } from './step-loop.ts';
 import { createUpdate } from './step.ts';
 
@@ -45,6 +46,8 @@ export interface LocalEngineOptions {
    * stream stalls meanwhile.
    */
   readonly sliceMs?: number;
+  /** Drafts from the prompt for an answer that runs alone; see {@link Speculation}. Default off. */
+  readonly speculates?: boolean;
   /** Observes the engine; must not throw. */
   readonly onEvent?: (event: EngineEvent) => void;
 }
@@ -84,7 +87,8 @@ export function createLocalEngine(options: LocalEngineOptions): Engine {
     backend,
     kv,
     encoder,
-    update: createUpdate({ vocabSize, tokensPerImage, suppressed: tokens.suppressed }),
+    update: createUpdate({ vocabSize, suppressed: tokens.suppressed }),
+    speculation: options.speculates === true ? createSpeculation(backend.chunkTokens) : null,
     clock,
     tokensPerImage,
     prefillBudgetMs: options.prefillBudgetMs ?? DEFAULT_PREFILL_BUDGET_MS,

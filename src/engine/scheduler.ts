@@ -33,13 +33,21 @@ export interface ScheduleLimits {
 }
 
 /** One step: what to compute. */
-export interface Plan<S extends Schedulable> {
+export interface Plan<S> {
   /** Ascending by row. */
   readonly decode: readonly S[];
   readonly chunk: ChunkPlan<S> | null;
+  /** In place of everything else: the next tokens of one sequence are guessed and checked. */
+  readonly draft: DraftPlan<S> | null;
 }
 
-export interface ChunkPlan<S extends Schedulable> {
+export interface DraftPlan<S> {
+  readonly sequence: S;
+  /** What is guessed to follow the newest token; at least one. */
+  readonly tokens: Int32Array;
+}
+
+export interface ChunkPlan<S> {
   readonly sequence: S;
   /** Tokens [start, end) of the sequence. */
   readonly start: number;
@@ -65,7 +73,7 @@ export function schedule<S extends Schedulable>(state: ScheduleState<S>): Plan<S
     (sequence) => sequence.computed >= sequence.prefillTokens && !sequence.isPaused,
   );
   decode.sort((a, b) => (a.row ?? 0) - (b.row ?? 0));
-  return { decode, chunk: planChunk(state, decode.length > 0) };
+  return { decode, chunk: planChunk(state, decode.length > 0), draft: null };
 }
 
 function planChunk<S extends Schedulable>(

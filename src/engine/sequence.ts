@@ -13,6 +13,7 @@ import { contentOf } from './kv/content.ts';
 import type { ImageLease } from './image-encoder.ts';
 import type { TokenHistory } from './sampler.ts';
 import type { Schedulable } from './scheduler.ts';
+import type { Draftable } from './speculation.ts';
 import { createStopMatcher } from './stop-matcher.ts';
 import type { StopMatcher } from './stop-matcher.ts';
 
@@ -45,7 +46,7 @@ const COMPUTED_AT_LEAST = 2;
  * only different distances between them. A sequence that lost its row resumes by getting everything
  * but its last token back.
  */
-export class Sequence implements Schedulable, KvUser {
+export class Sequence implements Schedulable, Draftable, KvUser {
   readonly prompt: PreparedPrompt;
   readonly params: SamplingParams;
   readonly promptTokens: number;
@@ -80,6 +81,7 @@ export class Sequence implements Schedulable, KvUser {
   /** Since when its reader has been behind; null while it is not. */
   pausedSinceMs: number | null = null;
   private prefillEndMs = 0;
+  private readonly tokensPerImage: number;
   private readonly tokens: TokenBytes;
   private readonly endIds: ReadonlySet<number>;
   private readonly matcher: StopMatcher;
@@ -102,6 +104,7 @@ export class Sequence implements Schedulable, KvUser {
       ? Array.from({ length: this.promptTokens }, () => null)
       : null;
     this.events = createEventQueue(EVENT_LIMIT, options.onRoom);
+    this.tokensPerImage = options.tokensPerImage;
     this.tokens = options.tokens;
     this.endIds = new Set(
       params.ignoreEos ? params.stopIds : [...options.eosIds, ...params.stopIds],
@@ -117,6 +120,14 @@ export class Sequence implements Schedulable, KvUser {
 
   get prefillTokens(): number {
     return this.promptTokens + Math.max(0, this.completionTokens - 1);
+  }
+
+  get knownTokens(): number {
+    return this.promptTokens + this.completionTokens;
+  }
+
+  get maxTokensLeft(): number {
+    return this.params.maxTokens - this.completionTokens;
   }
 
   get isResuming(): boolean {
@@ -140,6 +151,13 @@ export class Sequence implements Schedulable, KvUser {
 
   isImageReady(imageIndex: number): boolean {
     return (this.images[imageIndex]?.embedding ?? null) !== null;
+  }
+
+  /** Whether an image takes this position. */
+  isSoftToken(position: number): boolean {
+    return this.imagePositions.some(
+      (start) => position >= start && position < start + this.tokensPerImage,
+    );
   }
 
   /** Keeps what the logits at prompt position `position - 1` said of the token at `position`. */

@@ -1,21 +1,24 @@
 import type { Clock } from '../lib/clock.ts';
-import type { Backend, StepLogits } from './backend.ts';
+import type { Backend } from './backend.ts';
 import type { EngineEvent } from './engine-event.ts';
 import type { ImageEncoder } from './image-encoder.ts';
 import type { KvMemory } from './kv/kv-memory.ts';
-import { createPhaseTimes, type PhaseTimes } from './phase-times.ts';
+import type { PhaseTimes } from './phase-times.ts';
 import { chooseVictim } from './preempt.ts';
+import { createStepRunner } from './run-step.ts';
 import { schedule } from './scheduler.ts';
-import type { Plan } from './scheduler.ts';
 import type { Sequence } from './sequence.ts';
-import { createStepRate } from './step-rate.ts';
-import { asServeError, toForwardStep, type Update } from './step.ts';
+import type { Speculation, SpeculationTotals } from './speculation.ts';
+import { createStepMeter } from './step-meter.ts';
+import { asServeError, type Update } from './step.ts';
 
 export interface StepLoopOptions {
   readonly backend: Backend;
   readonly kv: KvMemory;
   readonly encoder: ImageEncoder;
   readonly update: Update;
+  /** null: every token is decoded by itself. */
+  readonly speculation: Speculation<Sequence> | null;
   readonly clock: Clock;
   readonly tokensPerImage: number;
   /** Milliseconds one step may hold up running decodes with prompt work. */
@@ -47,6 +50,7 @@ export interface LoopTotals {
   readonly recomputedTokens: number;
   readonly steps: number;
   readonly phaseMs: PhaseTimes;
+  readonly speculation: SpeculationTotals;
 }
 
 /** Milliseconds a sequence is taken to last before one has ended. */
@@ -54,10 +58,12 @@ const FIRST_SEQUENCE_GUESS_MS = 2000;
 /** Waiting sequences looked at for one row: those behind a promised prefix must not wait with it. */
 const LOOK_AHEAD = 32;
 
+const NO_SPECULATION: SpeculationTotals = { drafts: 0, draftTokens: 0, acceptedTokens: 0 };
+
 export function createStepLoop(options: StepLoopOptions): StepLoop {
-  const { backend, kv, encoder, clock, onEvent } = options;
-  const rate = createStepRate();
-  const phases = createPhaseTimes();
+  const { backend, kv, encoder, speculation, clock, onEvent } = options;
+  const meter = createStepMeter();
+  const runStep = createStepRunner({ ...options, meter });
   let running: Sequence[] = [];
   let waiting: Sequence[] = [];
   let looping: Promise<void> | null = null;
@@ -67,8 +73,6 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
   let meanSequenceMs = FIRST_SEQUENCE_GUESS_MS;
   let preemptions = 0;
   let recomputedTokens = 0;
-  let steps = 0;
-  let chunkNumber = 0;
 
   function wake(): void {
     hasNews = true;
@@ -101,18 +105,18 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
       await admit();
       kv.gather(running);
       const movedMs = Math.max(0, clock.now() - startedMs);
-      phases.add('rowMoves', movedMs);
-      const plan = schedule({
+      meter.phases.add('rowMoves', movedMs);
+      const planned = schedule({
         running,
-        chunkNumber,
+        chunkNumber: meter.chunks,
         limits: {
           chunkTokens: backend.chunkTokens,
           tokensPerImage: options.tokensPerImage,
-          budgetTokens: (start) => rate.tokensIn(options.prefillBudgetMs - movedMs, start),
+          budgetTokens: (start) => meter.tokensIn(options.prefillBudgetMs - movedMs, start),
         },
       });
-      if (plan.decode.length === 0 && plan.chunk === null) return;
-      await step(plan);
+      if (planned.decode.length === 0 && planned.chunk === null) return;
+      await runStep(speculation?.plan(planned) ?? planned);
     }
   }
 
@@ -138,6 +142,7 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
 
   function end(sequence: Sequence): void {
     sequence.releaseImages();
+    speculation?.end(sequence);
     const { outcome, admittedMs } = sequence;
     if ((outcome === 'stop' || outcome === 'length') && admittedMs !== null) {
       meanSequenceMs += 0.2 * (Math.max(0, clock.now() - admittedMs) - meanSequenceMs);
@@ -215,37 +220,6 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
     return true;
   }
 
-  async function step(plan: Plan<Sequence>): Promise<void> {
-    const startedMs = clock.now();
-    const { decode, chunk } = plan;
-    let logits: StepLogits;
-    try {
-      logits = await backend.forward(toForwardStep(plan));
-    } catch (error) {
-      onEvent({ type: 'step-failed', error });
-      const failure = asServeError(error, 'A step of the model');
-      for (const sequence of [...decode, ...(chunk === null ? [] : [chunk.sequence])]) {
-        sequence.isBroken = true;
-        sequence.fail(failure);
-      }
-      return;
-    }
-    const nowMs = clock.now();
-    const durationMs = Math.max(0, nowMs - startedMs);
-    const chunkTokens = chunk === null ? 0 : chunk.end - chunk.start;
-    steps++;
-    if (chunk !== null) chunkNumber++;
-    phases.addStep(durationMs, decode.length, chunkTokens);
-    if (chunk?.logits !== 'all') {
-      rate.observe(durationMs, decode.length, chunkTokens, chunk?.start ?? 0);
-    }
-    onEvent({ type: 'step', decodeCount: decode.length, chunkTokens, durationMs });
-
-    options.update(plan, logits, nowMs);
-    await kv.keepPages(chunk === null ? decode : [...decode, chunk.sequence]);
-    phases.add('rowMoves', Math.max(0, clock.now() - nowMs));
-  }
-
   function failAll(error: unknown): void {
     for (const sequence of waiting) {
       sequence.fail(error);
@@ -267,7 +241,13 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
       return meanSequenceMs;
     },
     get totals() {
-      return { preemptions, recomputedTokens, steps, phaseMs: phases.read() };
+      return {
+        preemptions,
+        recomputedTokens,
+        steps: meter.steps,
+        phaseMs: meter.phaseMs,
+        speculation: speculation?.totals ?? NO_SPECULATION,
+      };
     },
     add(sequence) {
       waiting.push(sequence);

@@ -2,7 +2,7 @@ import { ServeError } from '../errors.ts';
 import type { ForwardStep, StepLogits } from './backend.ts';
 import { createLogprobReader } from './logprobs.ts';
 import { createSampler } from './sampler.ts';
-import type { ChunkPlan, Plan } from './scheduler.ts';
+import type { ChunkPlan, DraftPlan, Plan } from './scheduler.ts';
 import type { Sequence } from './sequence.ts';
 
 /** Alternatives a request can ask for per token. */
@@ -10,7 +10,8 @@ const MAX_TOP_LOGPROBS = 20;
 
 /** What a plan means to a backend. */
 export function toForwardStep(plan: Plan<Sequence>): ForwardStep {
-  const { chunk } = plan;
+  const { chunk, draft } = plan;
+  if (draft !== null) return toDraftStep(draft);
   return {
     decode: plan.decode.map((sequence) => ({
       row: sequence.row ?? 0,
@@ -37,20 +38,30 @@ export function toForwardStep(plan: Plan<Sequence>): ForwardStep {
   };
 }
 
+/** The newest token and those guessed to follow it, as one chunk with logits after each. */
+function toDraftStep({ sequence, tokens }: DraftPlan<Sequence>): ForwardStep {
+  const row = sequence.row ?? 0;
+  const ids = Int32Array.of(sequence.lastToken, ...tokens);
+  const chunk = { row, start: sequence.computed, tokens: ids, image: null, logits: 'all' as const };
+  return { decode: [], chunk };
+}
+
 export interface UpdateOptions {
   /** Width of the logits. */
   readonly vocabSize: number;
-  readonly tokensPerImage: number;
   /** Ids never chosen. */
   readonly suppressed: readonly number[];
 }
 
-/** Moves the sequences of a plan on by the logits their step computed. */
+/**
+ * Moves the sequences of a plan on by the logits their step computed. After a draft, `computed` says
+ * how many of the row's tokens hold.
+ */
 export type Update = (plan: Plan<Sequence>, logits: StepLogits, nowMs: number) => void;
 
 /** Creates the update; it owns the sampling buffers, so there is one per engine. */
 export function createUpdate(options: UpdateOptions): Update {
-  const { vocabSize, tokensPerImage, suppressed } = options;
+  const { vocabSize, suppressed } = options;
   const sampler = createSampler({ vocabSize, suppressed });
   const logprobReader = createLogprobReader(MAX_TOP_LOGPROBS);
 
@@ -73,17 +84,11 @@ export function createUpdate(options: UpdateOptions): Update {
   ): void {
     const last = first + logits.length / vocabSize;
     for (let position = first + 1; position <= last; position++) {
-      if (position >= sequence.promptTokens || isSoftToken(sequence, position)) continue;
+      if (position >= sequence.promptTokens || sequence.isSoftToken(position)) continue;
       const id = sequence.prompt.tokens[position] ?? 0;
       const row = rowOf(logits, position - first - 1);
       sequence.setPromptLogprobs(position, logprobReader.read(row, id, topCount));
     }
-  }
-
-  function isSoftToken(sequence: Sequence, position: number): boolean {
-    return sequence.imagePositions.some(
-      (start) => position >= start && position < start + tokensPerImage,
-    );
   }
 
   function sampleNext(sequence: Sequence, logits: Float32Array, nowMs: number): void {
@@ -99,7 +104,18 @@ export function createUpdate(options: UpdateOptions): Update {
     return logits.subarray(index * vocabSize, (index + 1) * vocabSize);
   }
 
+  /** Each token is chosen as ever; the first that is not the guessed one is the last that counts. */
+  function updateDraft(draft: DraftPlan<Sequence>, logits: Float32Array, nowMs: number): void {
+    const { sequence, tokens } = draft;
+    for (let at = 0; at <= tokens.length; at++) {
+      sequence.computed++;
+      guard(sequence, () => sampleNext(sequence, rowOf(logits, at), nowMs));
+      if (sequence.outcome !== null || sequence.lastToken !== tokens[at]) return;
+    }
+  }
+
   return (plan, logits, nowMs) => {
+    if (plan.draft !== null) updateDraft(plan.draft, logits.chunk, nowMs);
     for (const [index, sequence] of plan.decode.entries()) {
       sequence.computed++;
       guard(sequence, () => sampleNext(sequence, rowOf(logits.decode, index), nowMs));

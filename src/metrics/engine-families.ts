@@ -40,6 +40,21 @@ export function engineFamilies(completer: Completer): readonly Family[] {
       'Running sequences that made way for waiting ones.',
       (s) => s.totals.preemptions,
     ),
+    counter(
+      'vllm:spec_decode_num_drafts_total',
+      'Times that the next tokens of an answer were guessed.',
+      (s) => s.totals.speculation.drafts,
+    ),
+    counter(
+      'vllm:spec_decode_num_draft_tokens_total',
+      'Tokens guessed.',
+      (s) => s.totals.speculation.draftTokens,
+    ),
+    counter(
+      'vllm:spec_decode_num_accepted_tokens_total',
+      'Tokens guessed right.',
+      (s) => s.totals.speculation.acceptedTokens,
+    ),
     gauge('gemlet_rows', 'KV rows by state.', (s) =>
       byLabel('state', {
         running: s.running,

@@ -10,6 +10,18 @@ import type { SeededRandom } from '../support/seeded-random.ts';
 
 const CONTEXT = 240;
 const CONFIG = fakeModelConfig({ vocabSize: 70, windowTokens: 7, maxPositions: CONTEXT });
+/** What the histories must have met to be worth anything. */
+const REACHED = [
+  'row',
+  'copy',
+  'pages',
+  'preemptions',
+  'pagesEvicted',
+  'imageHits',
+  'draftTokens',
+  'acceptedTokens',
+];
+const FEW_IDS = new Map([10, 11].map((id) => [id, 100]));
 const SCOPES = ['', 'other tenant'];
 
 function randomTokens(random: SeededRandom, most: number): number[] {
@@ -43,6 +55,8 @@ function randomParams(random: SeededRandom): SamplingParams {
     ...GREEDY,
     maxTokens: random.integer(0, 24),
     temperature: random.pick([0, 0, 1]),
+    // Answers of few different tokens repeat themselves, so that drafts hold.
+    logitBias: random.chance(0.3) ? FEW_IDS : new Map(),
     seed: random.integer(0, 1000),
   };
 }
@@ -55,7 +69,8 @@ function visible(events: readonly object[]): string {
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 function add(sums: Map<string, number>, totals: EngineTotals): void {
-  for (const [name, value] of Object.entries({ ...totals, ...totals.prefixHitTokens })) {
+  const counters = { ...totals, ...totals.prefixHitTokens, ...totals.speculation };
+  for (const [name, value] of Object.entries(counters)) {
     if (typeof value === 'number') sums.set(name, (sums.get(name) ?? 0) + value);
   }
 }
@@ -72,6 +87,7 @@ describe('random conversations over rows and pages', { timeout: 120_000 }, () =>
         chunkTokens: random.integer(3, 40),
         alignTokens: random.pick([4, 16]),
       };
+      const stepMs = random.pick([0, 20]);
       const trace: TraceEntry[] = [];
       let pixels: ReadonlyMap<number, Float32Array> = new Map();
       const { backend, engine } = createTestEngine(
@@ -81,8 +97,13 @@ describe('random conversations over rows and pages', { timeout: 120_000 }, () =>
           pageTokens: random.pick([4, 16, 32]),
           imageCacheBytes: random.pick([0, 4096]),
           sliceMs: random.pick([Number.POSITIVE_INFINITY, 0, 15]),
+          speculates: random.chance(0.5),
         },
-        { ...shape, pace: { clock, tokenMs: 1, imageMs: 3 } },
+        {
+          ...shape,
+          pace: { clock, tokenMs: 1, imageMs: 3 },
+          beforeForward: () => clock.sleep(stepMs),
+        },
         (inner) => {
           const traced = traceBackend(inner, (entry) => trace.push(entry));
           pixels = traced.pixels;
@@ -140,7 +161,7 @@ describe('random conversations over rows and pages', { timeout: 120_000 }, () =>
     });
     // Shows that the histories reached what they are about.
     console.log(`${turns} turns`, Object.fromEntries(sums));
-    for (const name of ['row', 'copy', 'pages', 'preemptions', 'pagesEvicted', 'imageHits']) {
+    for (const name of REACHED) {
       expect(sums.get(name), name).toBeGreaterThan(50);
     }
   });

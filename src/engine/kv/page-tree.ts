@@ -4,6 +4,7 @@ import type { KvPage } from '../backend.ts';
 export interface PageNode {
   readonly scope: string;
   readonly parent: PageNode | null;
+  /** Ascending by content, so that the most alike are neighbours. */
   readonly children: PageNode[];
   /** What the page's tokens are; see `contentOf`. */
   words: Int32Array;
@@ -81,18 +82,11 @@ export function createPageTree(options: PageTreeOptions): PageTree {
     let length = 0;
     let parent: PageNode | null = null;
     while (length < end) {
-      let best: PageNode | null = null;
-      let bestShared = 0;
-      for (const child of childrenOf(scope, parent)) {
-        const shared = sharedWords(child.words, words, length, end);
-        if (shared <= bestShared) continue;
-        best = child;
-        bestShared = shared;
-      }
+      const [best, shared] = mostAlike(childrenOf(scope, parent), words, length, end);
       if (best === null) break;
       nodes.push(best);
-      length += bestShared;
-      if (bestShared < pageTokens) break;
+      length += shared;
+      if (shared < pageTokens) break;
       parent = best;
     }
     if (touch) touchPath(nodes.at(-1) ?? null);
@@ -142,7 +136,10 @@ export function createPageTree(options: PageTreeOptions): PageTree {
       written++;
       if (extended !== null) {
         bytes += size - extended.bytes;
+        const siblings = childrenOf(scope, parent);
+        siblings.splice(siblings.indexOf(extended), 1);
         Object.assign(extended, { words: content, page, bytes: size });
+        siblings.splice(placeIn(siblings, content, 0, content.length), 0, extended);
         touchPath(extended);
         return true;
       }
@@ -154,8 +151,9 @@ export function createPageTree(options: PageTreeOptions): PageTree {
         page,
         bytes: size,
       };
-      if (parent !== null) parent.children.push(node);
-      else roots.set(scope, [...(roots.get(scope) ?? []), node]);
+      if (parent === null && !roots.has(scope)) roots.set(scope, []);
+      const siblings = childrenOf(scope, parent);
+      siblings.splice(placeIn(siblings, content, 0, content.length), 0, node);
       bytes += size;
       touchPath(node);
       return true;
@@ -167,6 +165,48 @@ export function createPageTree(options: PageTreeOptions): PageTree {
     },
     stats: () => ({ count: uses.size, bytes, written, evicted }),
   };
+}
+
+/** The page that shares the longest start with `words` from `start` on, and how many words those are. */
+function mostAlike(
+  siblings: readonly PageNode[],
+  words: Int32Array,
+  start: number,
+  end: number,
+): readonly [PageNode | null, number] {
+  const place = placeIn(siblings, words, start, end);
+  let best: PageNode | null = null;
+  let most = 0;
+  for (const neighbour of [siblings[place - 1], siblings[place]]) {
+    if (neighbour === undefined) continue;
+    const shared = sharedWords(neighbour.words, words, start, end);
+    if (shared <= most) continue;
+    best = neighbour;
+    most = shared;
+  }
+  return [best, most];
+}
+
+/** Where a page with words [start, end) of `words` belongs among ascending ones. */
+function placeIn(
+  siblings: readonly PageNode[],
+  words: Int32Array,
+  start: number,
+  end: number,
+): number {
+  let low = 0;
+  let high = siblings.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const page = siblings[middle]?.words ?? words;
+    const shared = sharedWords(page, words, start, end);
+    const isBefore =
+      shared === page.length ||
+      (shared < end - start && (page[shared] ?? 0) < (words[start + shared] ?? 0));
+    if (isBefore) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** How many of a page's words are those of `words` from `start` on. */

@@ -85,7 +85,8 @@ export function place(options: PlaceOptions): Placement | null {
   if (pageTokens > 0) {
     const target = pageTarget(idle, options);
     const shared = target.content?.scope === options.scope ? options.shared(target) : 0;
-    const keep = Math.min(shared, pageTokens);
+    // Images may share their first words; their tokens depend on all of them.
+    const keep = cut(Math.min(shared, pageTokens));
     return { row: target.row, cachedTokens: pageTokens, source: { type: 'pages', keep } };
   }
   const target = idle.toSorted(byWorth)[0] as RowState;

@@ -18,7 +18,7 @@ describe('options of serve', () => {
 
   it('reads every option, and the model also as the first word', () => {
     const args =
-      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --prefill-budget 100 --hf-token t';
+      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --prefill-budget 100 --speculate --hf-token t';
     expect(parseServeOptions(args.split(' '), {})).toEqual({
       engine: {
         model: 'm',
@@ -31,6 +31,7 @@ describe('options of serve', () => {
         slots: 2,
         kvBudgetBytes: 1.5 * 2 ** 30,
         prefillBudgetMs: 100,
+        speculates: true,
         maxWaiting: 0,
       },
       port: 1,
@@ -54,6 +55,14 @@ describe('options of serve', () => {
     expect(options.engine).toEqual({ model: 'e', token: 'secret', slots: 3 });
     expect(options.apiKeys).toEqual(['x', 'y']);
     expect(options.port).toBe(9);
+    const speculates = (value: string) =>
+      parseServeOptions([], { GEMLET_SPECULATE: value }).engine.speculates;
+    expect([speculates('1'), speculates('false'), speculates('')]).toEqual([
+      true,
+      false,
+      undefined,
+    ]);
+    expect(() => speculates('maybe')).toThrow('GEMLET_SPECULATE must be 1, 0, true, false');
   });
 
   it.each([
