@@ -4,9 +4,11 @@ import type { Completer } from './completer.ts';
 import type { AppEnv, AppParts, StreamTiming } from './http/app-env.ts';
 import { apiKeyAuth } from './http/auth.ts';
 import { chatRoute } from './http/chat-route.ts';
+import type { ColdTiming } from './http/cold.ts';
 import { completionsRoute } from './http/completions-route.ts';
 import { abortedResponse, errorResponse } from './http/error-response.ts';
-import { healthRoute } from './http/health-route.ts';
+import { healthRoute, pingRoute } from './http/health-route.ts';
+import { deleteJobRoute, jobRoute } from './http/job-routes.ts';
 import { metricsRoute } from './http/metrics-route.ts';
 import { modelRoute, modelsRoute } from './http/models-route.ts';
 import { openApiRoute } from './http/openapi-route.ts';
@@ -14,12 +16,13 @@ import { type AppEvent, requestEvents } from './http/request-events.ts';
 import { requestId } from './http/request-id.ts';
 import { addRoutes, type Route } from './http/route-table.ts';
 import { detokenizeRoute, tokenizeRoute } from './http/tokenize-route.ts';
+import { createJobs } from './jobs.ts';
 import { type Clock, systemClock } from './lib/clock.ts';
 import { createServingMetrics } from './metrics/serving-metrics.ts';
 import { toServeError } from './openai/error-body.ts';
 import { DEFAULT_LIMITS, type RequestLimits } from './openai/request-context.ts';
 
-export type { AppEnv, AppEvent, RequestLimits, StreamTiming };
+export type { AppEnv, AppEvent, ColdTiming, RequestLimits, StreamTiming };
 
 export interface AppOptions {
   /** What answers: our engine or another OpenAI-compatible server. */
@@ -32,6 +35,13 @@ export interface AppOptions {
   readonly limits?: Partial<RequestLimits>;
   /** When streams commit (2 s) and how long they stay silent (15 s). */
   readonly stream?: Partial<StreamTiming>;
+  /** How long answers that are no streams wait for a model that loads (30 s). */
+  readonly cold?: Partial<ColdTiming>;
+  /**
+   * Path, such as `/ping`, that answers without a key 200 when requests are served, 204 while the model
+   * loads and 503 when the server goes away, as RunPod's load balancer asks; left out, there is none.
+   */
+  readonly pingPath?: string;
   readonly clock?: Clock;
   /** Seeds for requests without one, 0..2^32-1; from the runtime's secure source by default. */
   readonly randomSeed?: () => number;
@@ -42,10 +52,11 @@ export interface AppOptions {
 }
 
 const STREAM_TIMING: StreamTiming = { graceMs: 2_000, heartbeatMs: 15_000 };
+const COLD_TIMING: ColdTiming = { holdMs: 30_000 };
 
 /**
  * Creates the HTTP API as a Hono app; its `fetch` runs on any runtime.
- * @throws TypeError for empty API keys
+ * @throws TypeError for empty API keys; RangeError for a ping path that cannot be one
  * @example
  * const app = createApp({ completer, apiKeys: ['secret'] });
  * const response = await app.request('/v1/models');
@@ -60,6 +71,8 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     clock,
     randomSeed: options.randomSeed ?? secureSeed,
     stream: { ...STREAM_TIMING, ...options.stream },
+    cold: { ...COLD_TIMING, ...options.cold },
+    jobs: createJobs({ clock }),
   };
 
   const routes: Route[] = [
@@ -67,6 +80,8 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     { method: 'POST', path: '/v1/completions', handler: completionsRoute(parts) },
     { method: 'GET', path: '/v1/models', handler: modelsRoute(parts) },
     { method: 'GET', path: '/v1/models/:id{.+}', handler: modelRoute(parts) },
+    { method: 'GET', path: '/v1/jobs/:id', handler: jobRoute(parts) },
+    { method: 'DELETE', path: '/v1/jobs/:id', handler: deleteJobRoute(parts) },
     { method: 'POST', path: '/tokenize', handler: tokenizeRoute(parts) },
     { method: 'POST', path: '/detokenize', handler: detokenizeRoute(parts) },
     { method: 'GET', path: '/health/startup', handler: healthRoute(parts, 'startup') },
@@ -77,12 +92,18 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
   if (metrics !== null) {
     routes.push({ method: 'GET', path: '/metrics', handler: metricsRoute(metrics) });
   }
+  const openPaths = new Set(['/health/live', '/health/ready']);
+  if (options.pingPath !== undefined) {
+    const path = checkPingPath(options.pingPath, routes);
+    openPaths.add(path);
+    routes.push({ method: 'GET', path, handler: pingRoute(parts) });
+  }
 
   const app = new Hono<AppEnv>();
   app.use(requestId());
   app.use(requestEvents({ clock, completer, metrics, onEvent: options.onEvent }));
   if (options.cors !== undefined) app.use(corsFor(options.cors.origins));
-  if (options.apiKeys !== undefined) app.use(apiKeyAuth(options.apiKeys));
+  if (options.apiKeys !== undefined) app.use(apiKeyAuth(options.apiKeys, openPaths));
   addRoutes(app, routes);
 
   app.onError((error, c) => {
@@ -95,10 +116,27 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
 function corsFor(origins: '*' | readonly string[]): ReturnType<typeof cors> {
   return cors({
     origin: origins === '*' ? '*' : [...origins],
-    allowMethods: ['GET', 'HEAD', 'POST', 'OPTIONS'],
-    exposeHeaders: ['x-request-id', 'x-should-retry', 'retry-after', 'retry-after-ms'],
+    allowMethods: ['GET', 'HEAD', 'POST', 'DELETE', 'OPTIONS'],
+    exposeHeaders: [
+      'x-request-id',
+      'x-should-retry',
+      'retry-after',
+      'retry-after-ms',
+      'location',
+      'preference-applied',
+    ],
     maxAge: 86_400,
   });
+}
+
+/** A plain path of its own: it is open to all, which a pattern or another route must not be. */
+function checkPingPath(path: string, routes: readonly Route[]): string {
+  if (!/^(\/[\w.~-]+)+$/.test(path)) {
+    throw new RangeError(`The ping path must be a plain path such as /ping, not "${path}".`);
+  }
+  const isTaken = path.startsWith('/v1/') || routes.some((route) => route.path === path);
+  if (isTaken) throw new RangeError(`The ping path "${path}" is taken by another route.`);
+  return path;
 }
 
 function secureSeed(): number {

@@ -1,4 +1,5 @@
 import type { EngineStats, FinishReason, SamplingParams, Timings } from './engine/engine.ts';
+import type { LoadProgress } from './load-progress.ts';
 import type { ChatMessage } from './prompt/messages.ts';
 
 /**
@@ -6,21 +7,29 @@ import type { ChatMessage } from './prompt/messages.ts';
  * else; behind it stands our engine or another OpenAI-compatible server.
  */
 export interface Completer {
+  /** @throws ServeError model_loading while it is not known; `describe` waits for it */
   readonly model: ModelCard;
   /** What the health routes report. */
   readonly state: CompleterState;
+  /** Finds out about the model without loading it; absent where `model` is always known. */
+  describe?(signal?: AbortSignal): Promise<ModelCard>;
+  /** Loads what is not loaded and waits for it; absent where nothing is to be loaded. */
+  ready?(signal?: AbortSignal): Promise<void>;
+  /** How far the load is, or how it went; null while nothing is loaded. */
+  progress?(): LoadProgress | null;
   /** Streams `choiceCount` completions of one prompt; deltas of the choices interleave. */
   complete(request: CompletionRequest, signal?: AbortSignal): AsyncIterable<CompletionEvent>;
   tokenize(request: TokenizeRequest, signal?: AbortSignal): Promise<readonly number[]>;
-  detokenize(ids: readonly number[]): string;
-  /** Gauges and counters for metrics; absent where no engine runs in this process. */
-  stats?(): EngineStats;
+  detokenize(ids: readonly number[], signal?: AbortSignal): string | Promise<string>;
+  /** Gauges and counters for metrics; absent where no engine runs in this process, undefined while none does. */
+  stats?(): EngineStats | undefined;
   /** Refuses new work and lets the rest finish until `deadlineMs` from now. */
   drain(deadlineMs: number): Promise<void>;
   close(): Promise<void>;
 }
 
-export type CompleterState = 'loading' | 'ready' | 'draining' | 'closed';
+/** `idle`: nothing is loaded; the next request loads it. */
+export type CompleterState = 'idle' | 'loading' | 'ready' | 'draining' | 'closed';
 
 export interface ModelCard {
   readonly id: string;

@@ -18,6 +18,13 @@ export type { Backend, ForwardStep, PrefillChunk, StepLogits } from './engine/ba
 export type { Engine, GenerateEvent, PreparedPrompt, SamplingParams } from './engine/engine.ts';
 export { createLocalEngine } from './engine/local-engine.ts';
 export { ServeError, type ErrorCode } from './errors.ts';
+export {
+  createLazyCompleter,
+  type LazyCompleter,
+  type LazyCompleterOptions,
+  type LoadEvent,
+} from './lazy-completer.ts';
+export type { LoadProgress } from './load-progress.ts';
 export type { ImageDecoder, RgbImage } from './image/decode.ts';
 export { createImageLoader } from './image/load-image.ts';
 export type { ModelConfig } from './model/config.ts';

@@ -28,6 +28,8 @@ describe('other routes', () => {
       Promise.all(
         ['startup', 'ready', 'live'].map(async (name) => (await send(`/health/${name}`)).status),
       );
+    completer.state = 'idle';
+    expect(await probe()).toEqual([200, 200, 200]);
     completer.state = 'loading';
     expect(await probe()).toEqual([503, 503, 200]);
     completer.state = 'ready';
@@ -106,9 +108,13 @@ describe('other routes', () => {
       expect([name, await at(maximum), await at(maximum + 1)]).toEqual([name, 200, 400]);
     }
     expect(bounded).toBeGreaterThanOrEqual(7);
+    const prefer = { headers: { prefer: 'respond-async' } };
+    const job = (await (await send('/v1/completions', { prompt: 'a' }, prefer)).json()) as {
+      id: string;
+    };
     for (const [path, methods] of Object.entries(document.paths)) {
       for (const method of Object.keys(methods)) {
-        const target = path.replace('{id}', STUB_CARD.id);
+        const target = path.replace('{id}', path.includes('jobs') ? job.id : STUB_CARD.id);
         const status = (await send(target, undefined, { method: method.toUpperCase() })).status;
         expect([path, [404, 405].includes(status)]).toEqual([path, false]);
       }

@@ -5,6 +5,8 @@ export const HELP = `gemlet serves Google's Gemma 3 behind an OpenAI-compatible 
   gemlet serve                      serve the demo model that comes with the package
   gemlet serve --model ./my-gemma   serve a Hugging Face checkpoint
   gemlet inspect ./my-gemma         what a checkpoint holds and the memory it needs
+  gemlet pack ./my-gemma s3://b/g   publish it for loading from an object store
+  gemlet verify s3://b/g            read all of it and compare
 
   gemlet serve --help               all options
   gemlet --version`;
@@ -41,6 +43,16 @@ Machine
                            conversation and check several at once; pays where
                            answers repeat what they were given
       --threads <count>    compute threads (default: all)
+
+Starting
+      --load <when>        eager (default): at once; lazy: with the first request.
+                           Either way the server listens at once
+      --idle-unload <s>    give the memory back after this many seconds without
+                           requests; the next one loads the model again
+      --hold <s>           seconds that answers which are no streams wait for a
+                           model that loads, before 503 (default: 30)
+      --ping <path>        answer a load balancer here without a key: 200 serving,
+                           204 loading, 503 stopping; RunPod asks /ping
 
 Network
   -p, --port <port>        0 picks a free one (default: 8787; also PORT)

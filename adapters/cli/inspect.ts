@@ -1,7 +1,7 @@
 import { ringCapacity } from '../../src/engine/row-ring.ts';
 import { inspectCheckpoint, type CheckpointReport } from '../../src/weights/inspect.ts';
-import { openCheckpoint } from '../../src/weights/open-checkpoint.ts';
-import { CHUNK_TOKENS } from '../node/create-engine.ts';
+import { openModel } from '../../src/bundle/open-model.ts';
+import { CHUNK_TOKENS } from '../node/engine-settings.ts';
 import { formatBytes } from '../node/memory-fit.ts';
 import { openModelSource } from '../node/open-source.ts';
 import { ringOptionsFor } from '../onnx/ring-options.ts';
@@ -10,7 +10,7 @@ import type { InspectOptions } from './options.ts';
 /** Describes a checkpoint as text, or as JSON. */
 export async function inspect(options: InspectOptions): Promise<string> {
   const { source } = openModelSource(options.model, options.token ?? undefined);
-  const checkpoint = await openCheckpoint(source);
+  const checkpoint = await openModel(source);
   try {
     const ringTokens = ringCapacity(ringOptionsFor(checkpoint.config, CHUNK_TOKENS));
     const report = inspectCheckpoint(checkpoint, { ringTokens });

@@ -12,6 +12,14 @@ export interface ServeOptions {
   readonly host: string;
   readonly apiKeys: readonly string[];
   readonly corsOrigins: readonly string[];
+  /** Load at once, or with the first request. */
+  readonly load: 'eager' | 'lazy';
+  /** Unload after this time without requests; null never. */
+  readonly idleUnloadMs: number | null;
+  /** How long answers that are no streams wait for the model; null leaves the app's default. */
+  readonly holdMs: number | null;
+  /** Path of the load balancer's probe; null has none. */
+  readonly pingPath: string | null;
 }
 
 export interface InspectOptions {
@@ -25,6 +33,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const DEFAULT_PORT = 8787;
 const MAX_PORT = 65_535;
 const MAX_THREADS = 1024;
+/** Timers hold no more than 24 days. */
+const MAX_SECONDS = 24 * 86_400;
 
 /** @throws UsageError */
 export function parseServeOptions(args: readonly string[], environment: Environment): ServeOptions {
@@ -44,6 +54,10 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     'kv-budget': { type: 'string' },
     'prefill-budget': { type: 'string' },
     speculate: { type: 'boolean' },
+    load: { type: 'string' },
+    'idle-unload': { type: 'string' },
+    hold: { type: 'string' },
+    ping: { type: 'string' },
     'hf-token': { type: 'string' },
   });
   if (positionals.length > 1) throw new UsageError(`"${positionals[1]}" is one argument too many.`);
@@ -59,6 +73,10 @@ export function parseServeOptions(args: readonly string[], environment: Environm
   };
   const number = (flag: string, min: number, max: number): number | undefined =>
     wholeNumber(`--${flag}`, read(flag), min, max);
+  const milliseconds = (flag: string, minSeconds: number): number | null => {
+    const seconds = number(flag, minSeconds, MAX_SECONDS);
+    return seconds === undefined ? null : seconds * 1000;
+  };
   const list = (flag: string): string[] => {
     const given = values[flag];
     if (Array.isArray(given)) return given.map(String);
@@ -93,6 +111,10 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     host: read('host') ?? '127.0.0.1',
     apiKeys,
     corsOrigins: list('cors'),
+    load: choice('--load', read('load'), ['eager', 'lazy']) ?? 'eager',
+    idleUnloadMs: milliseconds('idle-unload', 1),
+    holdMs: milliseconds('hold', 0),
+    pingPath: read('ping') ?? null,
   };
 }
 

@@ -1,7 +1,9 @@
 import { ServeError } from '../../src/errors.ts';
 import { HELP, INSPECT_HELP, SERVE_HELP } from './help.ts';
+import { PACK_HELP, VERIFY_HELP } from './pack-help.ts';
 import { inspect } from './inspect.ts';
 import { parseInspectOptions, parseServeOptions, UsageError } from './options.ts';
+import { pack, verify } from './pack.ts';
 import { serve } from './serve.ts';
 import { packageVersion } from './version.ts';
 
@@ -20,6 +22,12 @@ export async function run(args: readonly string[], environment: Environment): Pr
       case 'inspect':
         if (wantsHelp) return print(INSPECT_HELP);
         return print(await inspect(parseInspectOptions(rest, environment)));
+      case 'pack':
+        if (wantsHelp) return print(PACK_HELP);
+        return print(await pack(rest, environment));
+      case 'verify':
+        if (wantsHelp) return print(VERIFY_HELP);
+        return print(await verify(rest, environment));
       case 'help':
       case '--help':
       case '-h':

@@ -1,6 +1,8 @@
 import { relative } from 'node:path';
 import { createApp } from '../../src/app.ts';
-import { createEngine, type LocalCompleter } from '../node/create-engine.ts';
+import { ServeError } from '../../src/errors.ts';
+import type { LoadEvent } from '../../src/lazy-completer.ts';
+import { createLazyEngine, type LazyEngine } from '../node/create-lazy-engine.ts';
 import { DEMO_MODEL, demoModelFolder } from '../node/open-source.ts';
 import { startServer } from '../node/server.ts';
 import { memoryText } from './memory-text.ts';
@@ -10,37 +12,44 @@ import { packageVersion } from './version.ts';
 const DRAIN_MS = 8_000;
 const LOOPBACK = new Set(['127.0.0.1', 'localhost', '::1']);
 
-/** Loads the model, serves it until SIGTERM or SIGINT, then drains. */
+/** Listens, loads the model, serves it until SIGTERM or SIGINT, then drains. */
 export async function serve(options: ServeOptions): Promise<void> {
-  const { engine, port, host, apiKeys, corsOrigins } = options;
+  const { engine, port, host, apiKeys, idleUnloadMs } = options;
   const startedMs = performance.now();
   const stop = new AbortController();
   const onSignal = (): void => stop.abort(new UsageError('Stopped while loading.'));
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
   const model = engine.model ?? DEMO_MODEL;
-  write(`gemlet ${packageVersion()}: loading ${model} ...`);
-  const completer = await createEngine({ ...engine, signal: stop.signal });
+  const isLazy = options.load === 'lazy';
+  /** The first load has its own lines. */
+  let isReady = false;
+  const completer = createLazyEngine({
+    ...engine,
+    idleUnloadMs,
+    onLoad(event) {
+      if (isReady) tell(event, model);
+    },
+  });
   try {
-    const app = createApp({
-      completer,
-      ...(apiKeys.length === 0 ? {} : { apiKeys }),
-      ...(corsOrigins.length === 0
-        ? {}
-        : { cors: { origins: corsOrigins.includes('*') ? '*' : corsOrigins } }),
-    });
     const server = await startServer({
-      app,
+      app: appOf(completer, options),
       port,
       host,
       drain: (deadlineMs) => completer.drain(deadlineMs),
       drainMs: DRAIN_MS,
     });
     try {
-      const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
-      write(readyText(completer, server.url, seconds, model === DEMO_MODEL, apiKeys.length > 0));
+      const { url } = server;
+      const plan = isLazy ? `${model} is loaded by the first request` : `loading ${model} ...`;
+      write(`gemlet ${packageVersion()}: listening on ${url}, ${plan}`);
       if (apiKeys.length === 0 && !LOOPBACK.has(host)) {
-        write('\nAnyone who reaches this machine may use the model. Set --api-key to change that.');
+        write('Anyone who reaches this machine may use the model. Set --api-key to change that.');
       }
+      // A lazy server reads the model's small files, so that what cannot be loaded is seen at once.
+      await (isLazy ? completer.describe(stop.signal) : completer.ready(stop.signal));
+      isReady = true;
+      const seconds = secondsSince(startedMs);
+      write(readyText(completer, url, seconds, model === DEMO_MODEL, apiKeys.length > 0));
       if (!stop.signal.aborted) {
         await new Promise((resolve) =>
           stop.signal.addEventListener('abort', resolve, { once: true }),
@@ -50,23 +59,67 @@ export async function serve(options: ServeOptions): Promise<void> {
     } finally {
       await server.close();
     }
+  } catch (error) {
+    // What clients are not told: why the load failed.
+    throw ServeError.is(error) && error.cause !== undefined ? error.cause : error;
   } finally {
     await completer.close();
     process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
   }
 }
 
+function appOf(completer: LazyEngine, options: ServeOptions): ReturnType<typeof createApp> {
+  const { apiKeys, corsOrigins, holdMs, pingPath } = options;
+  return createApp({
+    completer,
+    ...(apiKeys.length === 0 ? {} : { apiKeys }),
+    ...(corsOrigins.length === 0
+      ? {}
+      : { cors: { origins: corsOrigins.includes('*') ? '*' : corsOrigins } }),
+    ...(holdMs === null ? {} : { cold: { holdMs } }),
+    ...(pingPath === null ? {} : { pingPath }),
+  });
+}
+
+/** One line for each load after the first, and for its end. */
+function tell(event: LoadEvent, model: string): void {
+  switch (event.type) {
+    case 'load-begin':
+      return write(`Loading ${model} ...`);
+    case 'load-end':
+      return write(`Loaded in ${(event.durationMs / 1000).toFixed(1)} s.`);
+    case 'unload':
+      write('Unloaded: no requests. The next one loads the model again.');
+      if (event.error !== null) complain('Unloading failed', event.error);
+      return;
+    case 'load-failed':
+      return complain('Loading failed, the next request tries again', event.error);
+    default:
+      return event satisfies never;
+  }
+}
+
+function complain(what: string, error: unknown): void {
+  const why = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`gemlet: ${what}: ${why}\n`);
+}
+
+function secondsSince(startedMs: number): string {
+  return ((performance.now() - startedMs) / 1000).toFixed(1);
+}
+
 function readyText(
-  completer: LocalCompleter,
+  completer: LazyEngine,
   url: string,
   seconds: string,
   isDemo: boolean,
   needsKey: boolean,
 ): string {
   const { id, contextTokens, precision } = completer.model;
+  const memory = completer.memory();
   const curl = isDemo ? captionCurl(url, needsKey) : chatCurl(url, needsKey);
   return `
-${memoryText(completer.memory)}
+${memory === null ? '' : memoryText(memory)}
 
 Ready in ${seconds} s: ${id}, ${precision}, ${contextTokens} tokens of context, on ${url}
 

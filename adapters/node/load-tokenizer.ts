@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { VOCABULARY_KEY } from '../../src/bundle/manifest.ts';
 import { ServeError } from '../../src/errors.ts';
 import { createTokenizer } from '../../src/prompt/bpe-tokenizer.ts';
 import { buildVocabulary } from '../../src/prompt/build-vocabulary.ts';
@@ -14,13 +15,20 @@ const FILE = 'tokenizer.json';
 const CACHE_VERSION = 1;
 
 /**
- * Builds the tokenizer from a checkpoint's tokenizer.json. For the real vocabulary that takes
- * seconds, so the compact form is kept in the user's cache folder under the hash of its source.
+ * Builds the tokenizer: from a bundle's compact vocabulary, else from a checkpoint's tokenizer.json.
+ * For the real vocabulary that takes seconds, so the compact form is kept in the user's cache folder
+ * under the hash of its source.
  */
 export async function loadTokenizer(
   source: ObjectSource,
   signal?: AbortSignal,
 ): Promise<Tokenizer> {
+  const compact = await source.head(VOCABULARY_KEY, signal);
+  if (compact !== null) {
+    const bytes = new Uint8Array(compact.sizeBytes);
+    await source.read(VOCABULARY_KEY, 0, bytes, signal);
+    return createTokenizer(loadVocabulary(bytes));
+  }
   const info = await source.head(FILE, signal);
   if (info === null) {
     throw new ServeError(

@@ -5,7 +5,10 @@ import { ServeError } from '../../src/errors.ts';
 import { createHttpsSource } from '../../src/weights/https-source.ts';
 import { parseModelLocation } from '../../src/weights/model-location.ts';
 import type { ObjectSource } from '../../src/weights/object-source.ts';
+import type { ObjectStore } from '../../src/weights/object-store.ts';
+import { createS3Store } from '../s3/s3-store.ts';
 import { createFolderSource } from './folder-source.ts';
+import { createFolderStore } from './folder-store.ts';
 
 export interface ModelSource {
   readonly source: ObjectSource;
@@ -17,13 +20,18 @@ export interface ModelSource {
 export const DEMO_MODEL = 'demo';
 
 /**
- * Finds a model: `demo`, a folder, `hf:org/name[@revision]` or an https URL of a folder.
+ * Finds a model: `demo`, a folder (`file:` may stand before it), `hf:org/name[@revision]`,
+ * `s3://bucket/folder` or an https URL of a folder.
  * @param token for private and gated repositories of the Hugging Face hub
  * @throws ServeError weights_unavailable, invalid_url
  */
 export function openModelSource(model: string, token?: string): ModelSource {
   if (model === DEMO_MODEL) {
     return { source: createFolderSource(demoModelFolder()), id: 'gemlet-demo' };
+  }
+  if (model.startsWith('s3:')) {
+    const source = openS3(model);
+    return { source, id: basename(source.name) };
   }
   if (/^(hf:|https?:)/.test(model)) {
     const location = parseModelLocation(model);
@@ -33,13 +41,52 @@ export function openModelSource(model: string, token?: string): ModelSource {
       id,
     };
   }
-  if (!existsSync(model)) {
+  const folder = folderOf(model);
+  if (!existsSync(folder)) {
     throw new ServeError(
       'weights_unavailable',
-      `There is no model at ${model}. Give a folder with a Hugging Face checkpoint, hf:org/name, an https URL of such a folder, or "${DEMO_MODEL}".`,
+      `There is no model at ${model}. Give a folder with a Hugging Face checkpoint, hf:org/name, s3://bucket/folder, an https URL of such a folder, or "${DEMO_MODEL}".`,
     );
   }
-  return { source: createFolderSource(model), id: basename(resolve(model)) };
+  return { source: createFolderSource(folder), id: basename(resolve(folder)) };
+}
+
+/**
+ * Opens a place that can be written: a folder, made with its first object, or `s3://bucket/folder`.
+ * @throws ServeError invalid_url
+ */
+export function openModelStore(location: string): ObjectStore {
+  if (location.startsWith('s3:')) return openS3(location);
+  if (location === DEMO_MODEL || /^(hf:|https?:)/.test(location)) {
+    throw new ServeError(
+      'invalid_url',
+      `${location === DEMO_MODEL ? 'The demo model' : 'A model on the web'} can be read but not written; give a folder or s3://bucket/folder.`,
+    );
+  }
+  return createFolderStore(folderOf(location));
+}
+
+/** The endpoint decides how buckets are addressed, so that the SDK's own look at it comes too late. */
+function openS3(url: string): ObjectStore {
+  const { AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL } = process.env;
+  const endpoint = [AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL].find((value) => (value ?? '') !== '');
+  return createS3Store({ url, endpoint });
+}
+
+/** `path`, `file:path` and `file:///path`. */
+function folderOf(location: string): string {
+  if (location.startsWith('file://')) {
+    try {
+      return fileURLToPath(location);
+    } catch (error) {
+      throw new ServeError(
+        'invalid_url',
+        'This is not the location of a folder: it is written file:///path or as the path alone',
+        { cause: error },
+      );
+    }
+  }
+  return location.replace(/^file:/, '');
 }
 
 /** The folder of the model that comes with the package, from sources and from dist alike. */

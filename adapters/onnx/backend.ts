@@ -11,7 +11,7 @@ import { createHeadPass } from './head-pass.ts';
 import { createKvCache, SPARE_ROWS } from './kv-cache.ts';
 import { createKvPages } from './kv-pages.ts';
 import { createLane } from './lane.ts';
-import { loadDecoder } from './load-decoder.ts';
+import { startDecoderLoad, type SessionTimes } from './load-decoder.ts';
 import { allocateNative, type NativeMemory } from './native-memory.ts';
 import { acquireRuntime } from './ort.ts';
 import { ringOptionsFor } from './ring-options.ts';
@@ -33,32 +33,55 @@ export interface OnnxBackendOptions {
   readonly threads: number;
   /** Longest text chunk; default 256 tokens. */
   readonly chunkTokens?: number;
+  /** A session is ready; see {@link SessionTimes}. */
+  readonly onSession?: (times: SessionTimes) => void;
   readonly signal?: AbortSignal;
 }
 
 const DEFAULT_CHUNK_TOKENS = 256;
+
+/** A backend that can be asked before its weights are there: steps wait for what they need of them. */
+export interface LoadingBackend extends Backend {
+  /** Resolves when all weights are there; rejects as every step then does. */
+  readonly loaded: Promise<void>;
+}
+
 /**
  * Runs Gemma 3 with ONNX Runtime on the CPU.
  * @throws ServeError backend_unavailable, out_of_memory, invalid_checkpoint
  */
 export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Backend> {
+  const backend = await startOnnxBackend(options);
+  try {
+    await backend.loaded;
+    return backend;
+  } catch (error) {
+    await backend.close();
+    throw error;
+  }
+}
+
+/** The same, resolved as soon as the backend can be asked. */
+export async function startOnnxBackend(options: OnnxBackendOptions): Promise<LoadingBackend> {
   const { checkpoint, precision, contextTokens, rowCount, signal } = options;
   const config = checkpoint.config;
   const { text, vision } = config;
   const chunkTokens = options.chunkTokens ?? DEFAULT_CHUNK_TOKENS;
   const headFormat = options.head ?? (precision === 'exact' ? 'float' : 'int8');
   const runtime = acquireRuntime(options.threads);
-  const undo: (() => void)[] = [() => runtime.release()];
-  const giveBack = (): void => {
-    for (const step of undo.splice(0).toReversed()) step();
+  const undo: (() => void | Promise<void>)[] = [() => runtime.release()];
+  const giveBack = async (): Promise<void> => {
+    for (const step of undo.splice(0).toReversed()) await step();
   };
   try {
-    const decoder = await loadDecoder({
+    const decoder = await startDecoderLoad({
       runtime,
       config,
       checkpoint,
       precision,
       head: headFormat,
+      threads: options.threads,
+      onSession: options.onSession,
       signal,
     });
     undo.push(() => decoder.close());
@@ -136,6 +159,7 @@ export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Ba
     }
 
     return {
+      loaded: decoder.loaded,
       config,
       rowCount,
       rowTokens: contextTokens,
@@ -173,13 +197,14 @@ export async function createOnnxBackend(options: OnnxBackendOptions): Promise<Ba
       async close() {
         if (isClosed) return;
         isClosed = true;
+        decoder.stop();
         await turn.settled();
         await encoder?.close();
-        giveBack();
+        await giveBack();
       },
     };
   } catch (error) {
-    giveBack();
+    await giveBack();
     throw error;
   }
 }

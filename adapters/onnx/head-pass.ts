@@ -25,7 +25,7 @@ const BINDINGS_KEPT = 16;
 export function createHeadPass(
   runtime: OrtRuntime,
   config: TextConfig,
-  loaded: LoadedSession,
+  loaded: Promise<LoadedSession>,
   options: HeadPassOptions,
 ): HeadPass {
   const { hiddenSize, vocabSize } = config;
@@ -54,11 +54,12 @@ export function createHeadPass(
       const rows = wanted === 1 && options.padsSingle ? 2 : wanted;
       let bound = known.get(rows);
       if (bound === undefined) {
+        const { session } = await loaded;
         const input = runtime.tensor(memory, 0, 'float', [rows, hiddenSize]);
         const output = runtime.tensor(memory, 2 * stateBytes, 'float', [rows, vocabSize]);
         const tensors = [input, output];
         bound = {
-          binding: loaded.session.bind(new Map([['x', input]]), new Map([['logits', output]])),
+          binding: session.bind(new Map([['x', input]]), new Map([['logits', output]])),
           tensors,
         };
         known.set(rows, bound);

@@ -7,7 +7,7 @@ import { allocateNative, type NativeMemory } from './native-memory.ts';
 import type { OrtBinding, OrtRuntime, OrtTensor } from './ort.ts';
 
 export interface DecoderGroup extends LayerGroup {
-  readonly loaded: LoadedSession;
+  readonly loaded: Promise<LoadedSession>;
 }
 
 /** What every pass through the decoder shares. */
@@ -46,8 +46,12 @@ const ROPE_TYPES: readonly LayerType[] = ['global', 'local'];
 const BINDINGS_KEPT = 16;
 
 interface Bound {
-  readonly bindings: readonly OrtBinding[];
-  readonly tensors: readonly OrtTensor[];
+  /** Of the groups that ran so far. */
+  readonly bindings: OrtBinding[];
+  readonly tensors: OrtTensor[];
+  /** What the groups share. */
+  readonly common: ReadonlyMap<string, OrtTensor>;
+  readonly states: readonly OrtTensor[];
 }
 
 /** @param rows,tokens largest pass: rows * tokens <= max(rows, tokens) */
@@ -100,17 +104,12 @@ export function createLane(parts: DecoderParts, rows: number, tokens: number): L
     }
   }
 
-  function bind(pass: Pass): Bound {
-    const { firstRow, rowCount, tokenCount } = pass;
+  function createBound(pass: Pass): Bound {
+    const { rowCount, tokenCount } = pass;
     const tensors: OrtTensor[] = [];
-    const bindings: OrtBinding[] = [];
     const keep = (tensor: OrtTensor): OrtTensor => {
       tensors.push(tensor);
       return tensor;
-    };
-    const release = (): void => {
-      for (const binding of bindings) binding.release();
-      for (const tensor of tensors) tensor.release();
     };
     try {
       const states = xAt.map((at) =>
@@ -138,35 +137,41 @@ export function createLane(parts: DecoderParts, rows: number, tokens: number): L
         common.set('isImage', keep(runtime.tensor(memory, isImageAt, 'bool', [1])));
         common.set('bias.local', keep(runtime.tensor(memory, biasAt, 'float', dims)));
       }
-      for (const [g, group] of groups.entries()) {
-        const inputs = inputsOf(group, config, withImages, common);
-        const outputs = new Map<string, OrtTensor>();
-        inputs.set('x', states[g % 2] as OrtTensor);
-        outputs.set('y', states[(g + 1) % 2] as OrtTensor);
-        for (let layer = group.from; layer < group.to; layer++) {
-          const capacity = cache.capacity[config.layerTypes[layer] as LayerType];
-          const dims = [rowCount, config.kvHeadCount, capacity, config.headDim];
-          for (const [k, kind] of ['key', 'value'].entries()) {
-            const buffer = cache.layers[layer]?.[k] as NativeMemory;
-            const at = firstRow * cache.rowBytes(layer);
-            const tensor = keep(runtime.tensor(buffer, at, 'float', dims));
-            inputs.set(`past.${layer}.${kind}`, tensor);
-            outputs.set(`present.${layer}.${kind}`, tensor);
-          }
-        }
-        bindings.push(group.loaded.session.bind(inputs, outputs));
-      }
-      return { bindings, tensors };
+      return { bindings: [], tensors, common, states };
     } catch (error) {
-      release();
+      for (const tensor of tensors) tensor.release();
       throw error;
     }
+  }
+
+  /** The binding of group `g`, which is loaded. */
+  function bindGroup(bound: Bound, g: number, pass: Pass, { session }: LoadedSession): OrtBinding {
+    const group = groups[g] as DecoderGroup;
+    const inputs = inputsOf(group, config, withImages, bound.common);
+    const outputs = new Map<string, OrtTensor>();
+    inputs.set('x', bound.states[g % 2] as OrtTensor);
+    outputs.set('y', bound.states[(g + 1) % 2] as OrtTensor);
+    for (let layer = group.from; layer < group.to; layer++) {
+      const capacity = cache.capacity[config.layerTypes[layer] as LayerType];
+      const dims = [pass.rowCount, config.kvHeadCount, capacity, config.headDim];
+      for (const [k, kind] of ['key', 'value'].entries()) {
+        const buffer = cache.layers[layer]?.[k] as NativeMemory;
+        const at = pass.firstRow * cache.rowBytes(layer);
+        const tensor = runtime.tensor(buffer, at, 'float', dims);
+        bound.tensors.push(tensor);
+        inputs.set(`past.${layer}.${kind}`, tensor);
+        outputs.set(`present.${layer}.${kind}`, tensor);
+      }
+    }
+    const binding = session.bind(inputs, outputs);
+    bound.bindings.push(binding);
+    return binding;
   }
 
   function boundFor(pass: Pass): Bound {
     const bias = pass.isImage ? totals.local[0] : 0;
     const key = `${pass.firstRow}+${pass.rowCount}x${pass.tokenCount}:${bias}`;
-    const found = known.get(key) ?? bind(pass);
+    const found = known.get(key) ?? createBound(pass);
     // Re-inserting keeps the map in order of use; the first entry is the one used longest ago.
     known.delete(key);
     known.set(key, found);
@@ -188,7 +193,12 @@ export function createLane(parts: DecoderParts, rows: number, tokens: number): L
     x: hidden[0] as Float32Array,
     async run(pass) {
       fill(pass);
-      for (const binding of boundFor(pass).bindings) await binding.run();
+      const bound = boundFor(pass);
+      for (const [g, group] of groups.entries()) {
+        // While the model loads, a pass waits here for the group that it has come to.
+        const binding = bound.bindings[g] ?? bindGroup(bound, g, pass, await group.loaded);
+        await binding.run();
+      }
       return hidden[groups.length % 2] as Float32Array;
     },
     free() {

@@ -8,12 +8,14 @@ export interface LayerGroup {
 }
 
 /** Below this many bytes a group costs more per step than it saves at load time. */
-const SMALLEST_GROUP_BYTES = 400e6;
-const LARGEST_GROUP_COUNT = 8;
+const SMALLEST_GROUP_BYTES = 90e6;
+/** Groups are at most about this part of the decoder. */
+const LARGEST_PART = 8;
 
 /**
- * Splits the decoder into groups of about an eighth of its bytes, at least 400 MB: they load side
- * by side, and a prompt can run through the first while later ones still load.
+ * Splits the decoder into groups that load side by side, and through which a prompt can run while
+ * later ones still load. The last ones are small: what is left to do when the last byte has come is
+ * to rearrange and run the last group.
  */
 export function planLayerGroups(
   config: ModelConfig,
@@ -25,13 +27,15 @@ export function planLayerGroups(
     const values = info.outFeatures * info.inFeatures;
     bytes += info.type === 'int4' ? values / 2 + (4 * values) / info.groupSize : 4 * values;
   }
-  const count = Math.min(
-    LARGEST_GROUP_COUNT,
-    layerCount,
-    Math.max(1, Math.floor(bytes / SMALLEST_GROUP_BYTES)),
-  );
-  return Array.from({ length: count }, (_, i) => ({
-    from: Math.round((i * layerCount) / count),
-    to: Math.round(((i + 1) * layerCount) / count),
-  }));
+  const smallest = Math.ceil((SMALLEST_GROUP_BYTES * layerCount) / Math.max(1, bytes));
+  const largest = Math.max(1, smallest, Math.ceil(layerCount / LARGEST_PART));
+  const groups: LayerGroup[] = [];
+  for (let from = 0; from < layerCount;) {
+    const left = layerCount - from;
+    // A model too small to be worth it stays whole.
+    const size = largest >= layerCount ? left : Math.min(largest, Math.ceil(left / 2));
+    groups.push({ from, to: from + size });
+    from += size;
+  }
+  return groups;
 }

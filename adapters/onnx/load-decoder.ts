@@ -1,11 +1,12 @@
 import type { ModelConfig } from '../../src/model/config.ts';
 import type { Checkpoint, LinearInfo } from '../../src/weights/checkpoint.ts';
 import { decoderGraph } from './graph/decoder-graph.ts';
+import type { GraphBuilder } from './graph/graph-builder.ts';
 import { headGraph, type HeadFormat } from './graph/head-graph.ts';
 import { accuracyLevel, type Precision } from './graph/layers.ts';
 import type { DecoderGroup } from './lane.ts';
 import { planLayerGroups } from './layer-groups.ts';
-import { loadSession, type LoadedSession } from './load-session.ts';
+import { createFilledSession, fillWeights, type LoadedSession } from './load-session.ts';
 import type { OrtRuntime } from './ort.ts';
 import { probeKernels, type KernelTraits, type ProductKind } from './kernel-probe.ts';
 
@@ -15,16 +16,32 @@ export interface LoadDecoderOptions {
   readonly checkpoint: Checkpoint;
   readonly precision: Precision;
   readonly head: HeadFormat;
+  /** Compute threads. */
+  readonly threads: number;
+  /** A session is ready: what it took to fill its weights, and to create it. */
+  readonly onSession?: ((times: SessionTimes) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface LoadedDecoder {
+/** In milliseconds. */
+export interface SessionTimes {
+  readonly fillMs: number;
+  readonly createMs: number;
+}
+
+/** A decoder whose sessions come one after the other, in the order in which a pass needs them. */
+export interface DecoderLoad {
   readonly groups: readonly DecoderGroup[];
-  readonly head: LoadedSession;
+  readonly head: Promise<LoadedSession>;
   readonly traits: KernelTraits;
   /** What the layers multiply with. */
   readonly linearKind: ProductKind;
-  close(): void;
+  /** Resolves when everything is loaded; rejects with what went wrong first. */
+  readonly loaded: Promise<void>;
+  /** Ends a load under way: steps that wait for it fail. */
+  stop(): void;
+  /** The same, and gives everything back. No step may run. */
+  close(): Promise<void>;
 }
 
 const LINEARS = [
@@ -37,19 +54,16 @@ const LINEARS = [
   'mlp.down_proj',
 ];
 
-/** Sessions created at once: ONNX Runtime rearranges a session's weights in a single thread. */
-const CREATED_AT_ONCE = 2;
+/**
+ * Sessions created at once. ONNX Runtime rearranges a session's weights in a single thread, and each
+ * session under way holds its weights twice.
+ */
+const MOST_CREATED_AT_ONCE = 4;
 
-/** Loads the layer groups and the head, two at a time; on failure everything is given back. */
-export async function loadDecoder(options: LoadDecoderOptions): Promise<LoadedDecoder> {
-  const { runtime, config, checkpoint, precision, signal } = options;
-  const infos = new Map<string, LinearInfo>();
-  for (let layer = 0; layer < config.text.layerCount; layer++) {
-    for (const name of LINEARS) {
-      const full = `layers.${layer}.${name}`;
-      infos.set(full, await checkpoint.linear(full, signal));
-    }
-  }
+/** Looks at the layers and begins to load them; resolves before they are there. */
+export async function startDecoderLoad(options: LoadDecoderOptions): Promise<DecoderLoad> {
+  const { runtime, config, checkpoint, precision } = options;
+  const infos = await readInfos(options);
   const traits = await probeKernels(runtime, accuracyLevel(precision));
   const plan = planLayerGroups(config, infos);
   const graphs = [
@@ -67,43 +81,89 @@ export async function loadDecoder(options: LoadDecoderOptions): Promise<LoadedDe
         }),
     ),
   ];
-  const loaded = await loadAll(
-    graphs.map(
-      (graph) => () =>
-        loadSession(runtime, graph(), { dropPrepacked: traits.dropsOriginals, signal }),
-    ),
-  );
-  const [head, ...sessions] = loaded as [LoadedSession, ...LoadedSession[]];
+  const closing = new AbortController();
+  const stop = (): void => closing.abort(new TypeError('the backend is closed'));
+  const { signal } = options;
+  const loads = loadInOrder(runtime, graphs, {
+    dropPrepacked: traits.dropsOriginals,
+    onSession: options.onSession ?? ((): void => undefined),
+    createdAtOnce: Math.max(1, Math.min(options.threads, MOST_CREATED_AT_ONCE)),
+    signal: signal === undefined ? closing.signal : AbortSignal.any([signal, closing.signal]),
+  });
+  const [head, ...sessions] = loads as [Promise<LoadedSession>, ...Promise<LoadedSession>[]];
+  const loaded = Promise.all(loads).then(() => undefined);
+  loaded.catch(() => undefined);
   return {
     head,
-    groups: sessions.map((session, i) => ({ ...(plan[i] as DecoderGroup), loaded: session })),
+    groups: plan.map((group, i) => ({ ...group, loaded: sessions[i] as Promise<LoadedSession> })),
     traits,
     linearKind: [...infos.values()].some(({ type }) => type === 'int4') ? 'int4' : 'float',
-    close() {
-      for (const session of loaded) session.close();
+    loaded,
+    stop,
+    async close() {
+      stop();
+      for (const result of await Promise.allSettled(loads)) {
+        if (result.status === 'fulfilled') result.value.close();
+      }
     },
   };
 }
 
-/** Runs the loads a few at a time, in order; when one fails, waits for the rest and closes all. */
-async function loadAll(loads: readonly (() => Promise<LoadedSession>)[]): Promise<LoadedSession[]> {
-  const results: LoadedSession[] = [];
-  const failures: unknown[] = [];
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    while (next < loads.length && failures.length === 0) {
-      const index = next++;
-      try {
-        results[index] = await (loads[index] as () => Promise<LoadedSession>)();
-      } catch (error) {
-        failures.push(error);
-      }
+async function readInfos(options: LoadDecoderOptions): Promise<Map<string, LinearInfo>> {
+  const { config, checkpoint, signal } = options;
+  const infos = new Map<string, LinearInfo>();
+  for (let layer = 0; layer < config.text.layerCount; layer++) {
+    for (const name of LINEARS) {
+      const full = `layers.${layer}.${name}`;
+      infos.set(full, await checkpoint.linear(full, signal));
     }
-  };
-  await Promise.all(Array.from({ length: CREATED_AT_ONCE }, worker));
-  if (failures.length > 0) {
-    for (const session of results) session?.close();
-    throw failures[0];
   }
-  return results;
+  return infos;
+}
+
+/**
+ * Fills weights one session after the other, so that bytes are used in the order in which they come,
+ * and creates sessions behind that, a few at a time. After a failure nothing more begins.
+ */
+function loadInOrder(
+  runtime: OrtRuntime,
+  graphs: readonly (() => GraphBuilder)[],
+  options: {
+    readonly dropPrepacked: boolean;
+    readonly createdAtOnce: number;
+    readonly onSession: (times: SessionTimes) => void;
+    readonly signal: AbortSignal;
+  },
+): Promise<LoadedSession>[] {
+  const { createdAtOnce, dropPrepacked } = options;
+  const stop = new AbortController();
+  const signal = AbortSignal.any([options.signal, stop.signal]);
+  const creating = new Set<Promise<LoadedSession>>();
+  let filling: Promise<unknown> = Promise.resolve();
+  return graphs.map((createGraph) => {
+    const graph = createGraph();
+    const filled = filling.then(async () => {
+      // One more would hold its weights twice, too.
+      while (creating.size >= createdAtOnce) await Promise.race(creating).catch(() => undefined);
+      signal.throwIfAborted();
+      const startedMs = performance.now();
+      const weights = await fillWeights(runtime, graph, signal);
+      return { weights, fillMs: performance.now() - startedMs };
+    });
+    const created = filled.then(async ({ weights, fillMs }) => {
+      const startedMs = performance.now();
+      const session = createFilledSession(runtime, graph, weights, { dropPrepacked });
+      creating.add(session);
+      try {
+        await session;
+        options.onSession({ fillMs, createMs: performance.now() - startedMs });
+        return session;
+      } finally {
+        creating.delete(session);
+      }
+    });
+    created.catch((error: unknown) => stop.abort(error));
+    filling = filled.catch(() => undefined);
+    return created;
+  });
 }

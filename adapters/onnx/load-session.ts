@@ -5,7 +5,7 @@ import {
   type Weight,
   type WeightBlock,
 } from './graph/graph-builder.ts';
-import { allocateNative, PAGE_BYTES } from './native-memory.ts';
+import { allocateNative, PAGE_BYTES, type NativeMemory } from './native-memory.ts';
 import { ELEMENT_BYTES, type OrtRuntime, type OrtSession, type OrtTensor } from './ort.ts';
 
 /** A session together with the memory its weights live in. */
@@ -18,38 +18,55 @@ const ALIGN_BYTES = 64;
 /** Each holds a stored tensor or two while it is rearranged. */
 const FILLED_AT_ONCE = 4;
 
-/**
- * Fills the weights of a graph into one block of memory and creates its session on them. Weights
- * that ONNX Runtime rearranges into a copy of its own are given back to the system afterwards.
- */
-export async function loadSession(
+/** Weights in memory, not yet a session. */
+export interface FilledWeights {
+  readonly memory: NativeMemory;
+  readonly places: readonly Place[];
+}
+
+/** Fills the weights of a graph into one block of memory. */
+export async function fillWeights(
   runtime: OrtRuntime,
   graph: GraphBuilder,
-  options: { readonly dropPrepacked: boolean; readonly signal?: AbortSignal | undefined },
-): Promise<LoadedSession> {
-  const { dropPrepacked, signal } = options;
+  signal?: AbortSignal,
+): Promise<FilledWeights> {
   const { blocks, sizeBytes } = layOut(graph.blocks);
-  const places = blocks.flatMap((placed) => placed.places);
   const memory = allocateNative(sizeBytes);
+  try {
+    await runBounded(
+      blocks.length,
+      FILLED_AT_ONCE,
+      async (index, fillSignal) => {
+        const { block, places } = blocks[index] as PlacedBlock;
+        const views = places.map(({ offset, size }) => new Uint8Array(memory.buffer, offset, size));
+        await block.fill(views, fillSignal);
+      },
+      signal,
+    );
+    signal?.throwIfAborted();
+    return { memory, places: blocks.flatMap(({ places }) => places) };
+  } catch (error) {
+    memory.free();
+    throw error;
+  }
+}
+
+/**
+ * Creates a session on filled weights and takes them over. Those that ONNX Runtime rearranges into a
+ * copy of its own are given back to the system afterwards.
+ */
+export async function createFilledSession(
+  runtime: OrtRuntime,
+  graph: GraphBuilder,
+  { memory, places }: FilledWeights,
+  { dropPrepacked }: { readonly dropPrepacked: boolean },
+): Promise<LoadedSession> {
   const tensors = new Map<string, OrtTensor>();
   const releaseTensors = (): void => {
     for (const tensor of tensors.values()) tensor.release();
     tensors.clear();
   };
   try {
-    await runBounded(
-      blocks.length,
-      FILLED_AT_ONCE,
-      async (index, fillSignal) => {
-        const { block, places: targets } = blocks[index] as PlacedBlock;
-        const views = targets.map(
-          ({ offset, size }) => new Uint8Array(memory.buffer, offset, size),
-        );
-        await block.fill(views, fillSignal);
-      },
-      signal,
-    );
-    signal?.throwIfAborted();
     for (const { weight, offset } of places) {
       tensors.set(weight.name, runtime.tensor(memory, offset, weight.type, weight.dims));
     }
@@ -77,6 +94,17 @@ export async function loadSession(
   }
 }
 
+/** Both, one after the other. */
+export async function loadSession(
+  runtime: OrtRuntime,
+  graph: GraphBuilder,
+  options: { readonly dropPrepacked: boolean; readonly signal?: AbortSignal | undefined },
+): Promise<LoadedSession> {
+  const weights = await fillWeights(runtime, graph, options.signal);
+  return createFilledSession(runtime, graph, weights, options);
+}
+
+/** Where a weight lies in its block of memory. */
 interface Place {
   readonly weight: Weight;
   readonly offset: number;

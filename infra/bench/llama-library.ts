@@ -174,10 +174,7 @@ function loadLlamaLibrary(folder: string): LlamaLibrary {
       'ggml_threadpool_new',
       'void *ggml_threadpool_new_t(ggml_threadpool_params *params)',
     ) as never,
-    freeThreadPool: ofCpu(
-      'ggml_threadpool_free',
-      'void ggml_threadpool_free_t(void *pool)',
-    ) as never,
+    freeThreadPool: ofCpu('ggml_threadpool_free', 'void ggml_threadpool_free_t(void *pool)'),
     attachThreadPool: f('void llama_attach_threadpool(void *context, void *decode, void *batch)'),
     createBatch: f('llama_batch llama_batch_init(int32 tokens, int32 embd, int32 sequences)'),
     freeBatch: f('void llama_batch_free(llama_batch batch)'),

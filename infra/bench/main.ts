@@ -23,7 +23,7 @@ bench-results/engine-<time>.json. Models and llama.cpp are kept in .cache/bench 
   --only ENGINE     gemlet or llama alone
   --help
 
-Other suites: batch, draft, kv and load; each has --help
+Other suites: batch, cold, draft, kv and load; each has --help
 `;
 
 /** Room for the longest decode measurement. */
@@ -134,6 +134,7 @@ const SUITES: Readonly<Record<string, () => Promise<Suite>>> = {
   batch: () => import('./batch-suite.ts').then((m) => ({ usage: m.BATCH_USAGE, run: m.runBatch })),
   kv: () => import('./kv-suite.ts').then((m) => ({ usage: m.KV_USAGE, run: m.runKv })),
   load: () => import('./load-suite.ts').then((m) => ({ usage: m.LOAD_USAGE, run: m.runLoad })),
+  cold: () => import('./cold-suite.ts').then((m) => ({ usage: m.COLD_USAGE, run: m.runColdSuite })),
   draft: () => import('./draft-suite.ts').then((m) => ({ usage: m.DRAFT_USAGE, run: m.runDraft })),
 };
 
@@ -155,4 +156,6 @@ try {
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;
+  // A part of a suite: native threads and the channel to its parent would keep it alive.
+  if (process.send !== undefined) process.exit();
 }

@@ -25,13 +25,6 @@ export function createStepRunner(
 ): (plan: Plan<Sequence>) => Promise<void> {
   const { backend, kv, speculation, meter, clock, onEvent } = options;
 
-  function fail(sequences: readonly Sequence[], failure: ServeError): void {
-    for (const sequence of sequences) {
-      sequence.isBroken = true;
-      sequence.fail(failure);
-    }
-  }
-
   /** Cuts what was guessed wrong off the row. */
   function endDraft({ sequence, tokens }: DraftPlan<Sequence>, before: number, ms: number): void {
     const { computed, row } = sequence;
@@ -76,4 +69,11 @@ export function createStepRunner(
 function usersOf({ decode, chunk, draft }: Plan<Sequence>): readonly Sequence[] {
   if (draft !== null) return [draft.sequence];
   return chunk === null ? decode : [...decode, chunk.sequence];
+}
+
+function fail(sequences: readonly Sequence[], failure: ServeError): void {
+  for (const sequence of sequences) {
+    sequence.isBroken = true;
+    sequence.fail(failure);
+  }
 }

@@ -1,6 +1,9 @@
 import type { Context } from 'hono';
+import type { JobWork } from '../jobs.ts';
 import { openSse } from '../openai/sse.ts';
 import type { AppEnv, AppParts } from './app-env.ts';
+import { type Hold, isCold, waitingText } from './cold.ts';
+import { acceptJob, prefersJob } from './job-routes.ts';
 import type { RequestTrace } from './request-events.ts';
 
 /** A signal that fires when the client goes away or the answer is given up. */
@@ -15,7 +18,8 @@ export function answerSignal(request: Request): AnswerSignal {
 }
 
 /**
- * Answers with a stream of JSON frames.
+ * Answers with a stream of JSON frames. While the model loads it answers at once, and its comments
+ * say how far the load is.
  * @throws what the first item failed with, so that early failures keep their HTTP status
  */
 export async function streamAnswer(
@@ -24,18 +28,44 @@ export async function streamAnswer(
   answer: AnswerSignal,
   parts: AppParts,
 ): Promise<Response> {
+  const { clock, completer, stream } = parts;
   let report: ReturnType<RequestTrace['defer']> | null = null;
   const body = await openSse(items, {
-    clock: parts.clock,
+    clock,
     ...answer,
-    ...parts.stream,
+    ...stream,
+    ...(isCold(completer) ? { graceMs: 0 } : {}),
+    heartbeat: () => waitingText(completer),
     onEnd: (end) => report?.(end),
   });
-  report = c.get('trace').defer();
+  report = c.get('trace').defer('stream');
   return c.body(body, 200, {
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-cache, no-transform',
     // nginx buffers proxied answers unless told not to.
     'x-accel-buffering': 'no',
   });
+}
+
+/** Answers with one JSON object: now, when the model is there, or as a job if the client prefers. */
+export async function wholeAnswer(
+  c: Context<AppEnv>,
+  run: JobWork['run'],
+  hold: Hold,
+  parts: AppParts,
+): Promise<Response> {
+  if (prefersJob(c.req.raw)) return acceptJob(c, parts, run);
+  const answer = answerSignal(c.req.raw);
+  const running = run(answer.signal, () => undefined);
+  const ready = hold.ready();
+  ready.catch(() => undefined);
+  try {
+    // It runs while the model loads, as far as it can, but only so long.
+    await Promise.race([ready, running]);
+  } catch (error) {
+    answer.abort.abort(error);
+    await running.catch(() => undefined);
+    throw error;
+  }
+  return c.json(await running);
 }

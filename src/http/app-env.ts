@@ -1,7 +1,9 @@
 import type { Context } from 'hono';
 import type { Completer } from '../completer.ts';
+import type { Jobs } from '../jobs.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { RequestContext, RequestLimits } from '../openai/request-context.ts';
+import type { ColdTiming, Hold } from './cold.ts';
 import type { RequestTrace } from './request-events.ts';
 
 /** What middleware leaves on Hono's context for the routes. */
@@ -21,6 +23,8 @@ export interface AppParts {
   readonly clock: Clock;
   readonly randomSeed: () => number;
   readonly stream: StreamTiming;
+  readonly cold: ColdTiming;
+  readonly jobs: Jobs;
 }
 
 export interface StreamTiming {
@@ -31,7 +35,16 @@ export interface StreamTiming {
 }
 
 /** The model card is read per request: a completer may learn it while it loads. */
-export function requestContext(c: Context<AppEnv>, parts: AppParts): RequestContext {
-  const { completer, limits, randomSeed } = parts;
-  return { card: completer.model, limits, randomSeed, tenant: c.get('tenant') ?? '' };
+export async function requestContext(
+  c: Context<AppEnv>,
+  parts: AppParts,
+  hold: Hold,
+): Promise<RequestContext> {
+  const { limits, randomSeed } = parts;
+  return { card: await hold.card(), limits, randomSeed, tenant: tenantOf(c) };
+}
+
+/** Who was let in; '' where everyone is. */
+export function tenantOf(c: Context<AppEnv>): string {
+  return c.get('tenant') ?? '';
 }

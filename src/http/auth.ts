@@ -2,19 +2,19 @@ import type { MiddlewareHandler } from 'hono';
 import { ServeError } from '../errors.ts';
 import type { AppEnv } from './app-env.ts';
 
-/** Probes of orchestrators carry no keys. */
-const OPEN_PATHS: ReadonlySet<string> = new Set(['/health/live', '/health/ready']);
-
 /** Bytes of a key's digest that name its tenant. */
 const TENANT_BYTES = 16;
 
 /**
- * Demands one of `keys` as `Authorization: Bearer` or `x-api-key`, except on health probes. Whoever
- * shows a key is a tenant of its own, named `tenant` on the context by hex digits of the key's
- * SHA-256: never by the key.
+ * Demands one of `keys` as `Authorization: Bearer` or `x-api-key`, except on `openPaths`: probes of
+ * orchestrators carry none. Whoever shows a key is a tenant of its own, named `tenant` on the context
+ * by hex digits of the key's SHA-256: never by the key.
  * @throws TypeError for an empty list or an empty key
  */
-export function apiKeyAuth(keys: readonly string[]): MiddlewareHandler<AppEnv> {
+export function apiKeyAuth(
+  keys: readonly string[],
+  openPaths: ReadonlySet<string>,
+): MiddlewareHandler<AppEnv> {
   if (keys.length === 0) {
     throw new TypeError('apiKeys is empty: leave it out to serve without keys');
   }
@@ -22,7 +22,7 @@ export function apiKeyAuth(keys: readonly string[]): MiddlewareHandler<AppEnv> {
   let digests: Promise<readonly Uint8Array[]> | undefined;
 
   return async function apiKeyMiddleware(c, next) {
-    if (!OPEN_PATHS.has(c.req.path)) {
+    if (!openPaths.has(c.req.path)) {
       const presented = presentedKey(c.req.raw.headers);
       digests ??= Promise.all(keys.map((key) => sha256(key)));
       const digest = presented === null ? null : await sha256(presented);

@@ -1,39 +1,48 @@
 import type { Handler } from 'hono';
+import type { CompletionEvent } from '../completer.ts';
 import { createAnswerMeta } from '../openai/answer-meta.ts';
 import { parseChatRequest } from '../openai/chat-request.ts';
 import { chatChunks, chatCompletion, type ChatShape } from '../openai/chat-response.ts';
 import { createCollector } from '../openai/collect.ts';
-import { answerSignal, streamAnswer } from './answer.ts';
+import { answerSignal, streamAnswer, wholeAnswer } from './answer.ts';
 import { type AppEnv, type AppParts, requestContext } from './app-env.ts';
 import { readJson } from './body.ts';
+import { createHold } from './cold.ts';
 import { tracedCompletion } from './completion-events.ts';
+import { prefersJob, refuseStreamedJob } from './job-routes.ts';
 
 /** `POST /v1/chat/completions`. */
 export function chatRoute(parts: AppParts): Handler<AppEnv> {
+  const { completer, clock } = parts;
   return async function chatHandler(c) {
+    const hold = createHold(parts, c.req.raw.signal);
     const body = await readJson(c.req.raw, parts.limits);
-    const call = parseChatRequest(body, requestContext(c, parts));
-    const answer = answerSignal(c.req.raw);
+    const context = await requestContext(c, parts, hold);
+    const call = parseChatRequest(body, context);
+    if (call.stream && prefersJob(c.req.raw)) refuseStreamedJob();
     const trace = c.get('trace');
-    const meta = createAnswerMeta('chatcmpl', parts.completer.model.id, parts.clock);
-    const events = tracedCompletion(
-      parts.completer,
-      call.request,
-      trace,
-      parts.clock,
-      answer.signal,
-    );
+    const meta = createAnswerMeta('chatcmpl', context.card.id, clock);
     const shape: ChatShape = {
       choiceCount: call.request.choiceCount,
       logprobs: call.logprobs,
       tokenIds: call.request.returnTokenIds,
       includeUsage: call.includeUsage,
     };
+    const begin = (signal: AbortSignal): AsyncIterable<CompletionEvent> =>
+      tracedCompletion(completer, call.request, trace, clock, signal);
     if (call.stream) {
-      return streamAnswer(c, chatChunks(meta, events, trace.usage(), shape), answer, parts);
+      const answer = answerSignal(c.req.raw);
+      const chunks = chatChunks(meta, begin(answer.signal), trace.usage(), shape);
+      return streamAnswer(c, chunks, answer, parts);
     }
-    const collector = createCollector(shape.choiceCount);
-    for await (const event of events) collector.add(event);
-    return c.json(chatCompletion(meta, collector.result(), trace.usage(), shape));
+    const run = async (signal: AbortSignal, onStart: () => void): Promise<object> => {
+      const collector = createCollector(shape.choiceCount);
+      for await (const event of begin(signal)) {
+        onStart();
+        collector.add(event);
+      }
+      return chatCompletion(meta, collector.result(), trace.usage(), shape);
+    };
+    return wholeAnswer(c, run, hold, parts);
   };
 }

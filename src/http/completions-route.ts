@@ -10,49 +10,72 @@ import {
   textChunks,
   textCompletion,
 } from '../openai/completions-response.ts';
-import { answerSignal, streamAnswer } from './answer.ts';
+import { answerSignal, streamAnswer, wholeAnswer } from './answer.ts';
 import { type AppEnv, type AppParts, requestContext } from './app-env.ts';
 import { readJson } from './body.ts';
+import { createHold } from './cold.ts';
 import { tracedCompletion } from './completion-events.ts';
+import { prefersJob, refuseStreamedJob } from './job-routes.ts';
 
 /** Prompts of one request that run at once: enough to fill a batch, few enough to be fair. */
 const PROMPT_CONCURRENCY = 8;
 
 /** `POST /v1/completions`. */
 export function completionsRoute(parts: AppParts): Handler<AppEnv> {
+  const { completer, clock } = parts;
   return async function completionsHandler(c) {
+    const hold = createHold(parts, c.req.raw.signal);
     const body = await readJson(c.req.raw, parts.limits);
-    const call = parseCompletionsRequest(body, requestContext(c, parts));
-    const { completer } = parts;
-    const answer = answerSignal(c.req.raw);
+    const context = await requestContext(c, parts, hold);
+    const call = parseCompletionsRequest(body, context);
+    if (call.stream && prefersJob(c.req.raw)) refuseStreamedJob();
     const trace = c.get('trace');
-    const meta = createAnswerMeta('cmpl', completer.model.id, parts.clock);
+    const meta = createAnswerMeta('cmpl', context.card.id, clock);
     const sources = call.requests.map(
       (request) => (signal: AbortSignal) =>
-        tracedCompletion(completer, request, trace, parts.clock, signal),
+        tracedCompletion(completer, request, trace, clock, signal),
     );
-    const events = mergeStreams(sources, PROMPT_CONCURRENCY, answer.signal);
-    const shape: CompletionsShape = {
+    const shapeOf = async (signal: AbortSignal): Promise<CompletionsShape> => ({
       choiceCount: call.choiceCount,
       logprobs: call.logprobs,
       tokenIds: call.requests[0]?.returnTokenIds ?? false,
-      echo: call.echo ? call.requests.map((request) => echoOf(request, completer)) : null,
+      echo: call.echo ? await echoesOf(call.requests, completer, signal) : null,
       includeUsage: call.includeUsage,
-    };
+    });
     if (call.stream) {
-      const count = call.requests.length;
-      return streamAnswer(c, textChunks(meta, events, count, trace.usage(), shape), answer, parts);
+      const answer = answerSignal(c.req.raw);
+      const echoesIds = call.echo && call.requests.some(({ prompt }) => prompt.type === 'tokens');
+      // The text of ids is in the first chunk, and only the loaded model has it.
+      if (echoesIds) await hold.ready();
+      const shape = await shapeOf(answer.signal);
+      const events = mergeStreams(sources, PROMPT_CONCURRENCY, answer.signal);
+      const chunks = textChunks(meta, events, call.requests.length, trace.usage(), shape);
+      return streamAnswer(c, chunks, answer, parts);
     }
-    const collectors = call.requests.map(() => createCollector(call.choiceCount));
-    for await (const [index, event] of events) collectors[index]?.add(event);
-    const collected = collectors.map((collector) => collector.result());
-    return c.json(textCompletion(meta, collected, trace.usage(), shape));
+    const run = async (signal: AbortSignal, onStart: () => void): Promise<object> => {
+      const collectors = call.requests.map(() => createCollector(call.choiceCount));
+      for await (const [index, event] of mergeStreams(sources, PROMPT_CONCURRENCY, signal)) {
+        onStart();
+        collectors[index]?.add(event);
+      }
+      const collected = collectors.map((collector) => collector.result());
+      return textCompletion(meta, collected, trace.usage(), await shapeOf(signal));
+    };
+    return wholeAnswer(c, run, hold, parts);
   };
 }
 
-function echoOf({ prompt }: CompletionRequest, completer: Completer): EchoedPrompt {
-  if (prompt.type === 'tokens') {
-    return { text: completer.detokenize(prompt.ids), specialsShown: true };
-  }
-  return { text: prompt.type === 'text' ? prompt.text : '', specialsShown: false };
+function echoesOf(
+  requests: readonly CompletionRequest[],
+  completer: Completer,
+  signal: AbortSignal,
+): Promise<EchoedPrompt[]> {
+  return Promise.all(
+    requests.map(async ({ prompt }) => {
+      if (prompt.type === 'tokens') {
+        return { text: await completer.detokenize(prompt.ids, signal), specialsShown: true };
+      }
+      return { text: prompt.type === 'text' ? prompt.text : '', specialsShown: false };
+    }),
+  );
 }

@@ -2,18 +2,20 @@ import type { Handler } from 'hono';
 import type { ModelCard } from '../completer.ts';
 import { modelNotFound } from '../openai/model-field.ts';
 import type { AppEnv, AppParts } from './app-env.ts';
+import { createHold } from './cold.ts';
 
 /** `GET /v1/models`. */
 export function modelsRoute(parts: AppParts): Handler<AppEnv> {
-  return function modelsHandler(c) {
-    return c.json({ object: 'list', data: [modelObject(parts.completer.model)] });
+  return async function modelsHandler(c) {
+    const card = await createHold(parts, c.req.raw.signal).card();
+    return c.json({ object: 'list', data: [modelObject(card)] });
   };
 }
 
 /** `GET /v1/models/:id`; ids may hold slashes, plain or escaped. */
 export function modelRoute(parts: AppParts): Handler<AppEnv> {
-  return function modelHandler(c) {
-    const card = parts.completer.model;
+  return async function modelHandler(c) {
+    const card = await createHold(parts, c.req.raw.signal).card();
     if (c.req.param('id') !== card.id) throw modelNotFound(card);
     return c.json(modelObject(card));
   };

@@ -29,11 +29,11 @@ export interface RequestEndEvent {
   readonly error: unknown;
   /** Milliseconds since 1970 at which the request came in. */
   readonly startedMs: number;
-  /** Request in to last byte handed over. */
+  /** Request in to last byte handed over; of a job, to its end. */
   readonly e2eMs: number;
   /** Request in to first token; null when there was none. */
   readonly ttftMs: number | null;
-  /** Id of the served model. */
+  /** Id of the served model; '' while it is not known. */
   readonly model: string;
   /** Whether the answer was a stream. */
   readonly isStream: boolean;
@@ -67,8 +67,8 @@ export interface RequestTrace {
   usage(): Usage;
   /** Follows one completion; a request of several prompts has several. */
   meter(request: CompletionRequest): CompletionMeter;
-  /** The answer is a stream: the event waits for the returned function to be called. */
-  defer(): (end: SseEnd) => void;
+  /** The answer comes after the response: the event waits for the returned function to be called. */
+  defer(answer: 'stream' | 'job'): (end: SseEnd) => void;
 }
 
 export interface RequestEventsOptions {
@@ -88,10 +88,16 @@ export function requestEvents(options: RequestEventsOptions): MiddlewareHandler<
     let usage: Usage | null = null;
     let completion: RequestedCompletion | null = null;
     let ttftMs: number | null = null;
-    let isStream = false;
-    let status = 200;
+    let deferred: 'stream' | 'job' | null = null;
+    let status: number | null = null;
+    /** A job may end before the response to its request is there. */
+    let early: SseEnd | null = null;
 
     const report = (end: SseEnd): void => {
+      if (status === null) {
+        early = end;
+        return;
+      }
       const error = end.outcome === 'error' ? end.error : null;
       const event: RequestEndEvent = {
         type: 'request-end',
@@ -106,8 +112,8 @@ export function requestEvents(options: RequestEventsOptions): MiddlewareHandler<
         startedMs,
         e2eMs: clock.now() - startedMs,
         ttftMs,
-        model: completer.model.id,
-        isStream,
+        model: modelId(completer),
+        isStream: deferred === 'stream',
         completion,
         finishReasons,
         usage,
@@ -138,18 +144,30 @@ export function requestEvents(options: RequestEventsOptions): MiddlewareHandler<
           end: (reason) => meter?.end(reason),
         };
       },
-      defer() {
-        isStream = true;
+      defer(answer) {
+        deferred = answer;
         return report;
       },
     });
     await next();
     status = c.res.status;
-    if (isStream) return;
+    if (deferred !== null) {
+      if (early !== null) report(early);
+      return;
+    }
     if (status === 499) report({ outcome: 'aborted' });
     else if (c.error === undefined) report({ outcome: 'ok' });
     else report({ outcome: 'error', error: c.error });
   };
+}
+
+/** A request may end before its model is known. */
+function modelId(completer: Completer): string {
+  try {
+    return completer.model.id;
+  } catch {
+    return '';
+  }
 }
 
 function requestedCompletion({ choiceCount, sampling }: CompletionRequest): RequestedCompletion {

@@ -4,18 +4,28 @@ import { toServeError } from '../openai/error-body.ts';
 import type { AppEnv } from './app-env.ts';
 import { errorResponse } from './error-response.ts';
 
-/** A path with the one method it answers; GET paths answer HEAD too. */
+/** A path with a method it answers; GET paths answer HEAD too. */
 export interface Route {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
   readonly handler: Handler<AppEnv>;
 }
 
+const ALLOW: Readonly<Record<Route['method'], string>> = {
+  GET: 'GET, HEAD',
+  POST: 'POST',
+  DELETE: 'DELETE',
+};
+
 /** Adds routes, with 405 for other methods on their paths and 404 for all other paths. */
 export function addRoutes(app: Hono<AppEnv>, routes: readonly Route[]): void {
+  const paths = new Map<string, Route['method'][]>();
   for (const { method, path, handler } of routes) {
     app.on(method, path, throwingErrors(handler));
-    const allow = method === 'GET' ? 'GET, HEAD, OPTIONS' : 'POST, OPTIONS';
+    paths.set(path, [...(paths.get(path) ?? []), method]);
+  }
+  for (const [path, methods] of paths) {
+    const allow = methods.map((method) => `${ALLOW[method]}, `).join('') + 'OPTIONS';
     app.all(path, (c) => {
       if (c.req.method === 'OPTIONS') return c.body(null, 204, { allow });
       const error = new ServeError('method_not_allowed', `This path answers ${allow} only.`);
@@ -23,7 +33,7 @@ export function addRoutes(app: Hono<AppEnv>, routes: readonly Route[]): void {
     });
   }
   app.notFound((c) => {
-    const known = routes.map((route) => route.path.replace(/:id.*/, ':id')).join(', ');
+    const known = [...paths.keys()].map((path) => path.replace(/:id.*/, ':id')).join(', ');
     return errorResponse(
       new ServeError('not_found', `There is no ${printable(c.req.path)}; known paths: ${known}.`),
     );

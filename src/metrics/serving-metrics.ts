@@ -57,7 +57,7 @@ const REASONS = ['stop', 'length', 'abort', 'error'];
 /** Others are counted as one, like paths without a route: strangers could make labels without end. */
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 
-const STATES: readonly CompleterState[] = ['loading', 'ready', 'draining', 'closed'];
+const STATES: readonly CompleterState[] = ['idle', 'loading', 'ready', 'draining', 'closed'];
 
 function seconds(name: string, help: string, bounds: readonly number[]): Histogram & Family {
   return createHistogram(`vllm:${name}_seconds`, help, bounds);

@@ -17,6 +17,8 @@ export interface MemoryOptions {
   readonly decoder?: 'int4' | 'float';
   /** Inputs that share one scale; default 32. */
   readonly groupSize?: number;
+  /** What the embedding table takes where it is not on this machine's disk; default 0. */
+  readonly tableBytes?: number;
   /** Longest text chunk of one step, in tokens; default 256. */
   readonly chunkTokens?: number;
 }
@@ -66,7 +68,13 @@ function weightRows(options: MemoryOptions): readonly MemoryRow[] {
       counts.embedding * (perHeadWeight + headExtra),
       `${head} copy of the embedding table`,
     ),
-    row('embedding table', 0, 'rows are read from the checkpoint when needed'),
+    row(
+      'embedding table',
+      options.tableBytes ?? 0,
+      (options.tableBytes ?? 0) === 0
+        ? 'rows are read from the checkpoint when needed'
+        : 'as stored; comes last',
+    ),
     row(
       'vision',
       (counts.vision + counts.projector) * FLOAT_BYTES,

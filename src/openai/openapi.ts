@@ -39,12 +39,16 @@ export function openApiDocument(card: ModelCard): Json {
       '/v1/completions': post('Complete text or tokens.', 'CompletionRequest', true),
       '/v1/models': get('List the served model.'),
       '/v1/models/{id}': get('Describe the served model.', ['id']),
+      '/v1/jobs/{id}': {
+        ...get('Fetch an answer asked for with Prefer: respond-async.', ['id'], JOB_REF),
+        ...withoutBody('delete', 'Cancel and forget such an answer.', ['id']),
+      },
       '/tokenize': post('Turn text or messages into token ids.', 'TokenizeRequest', false),
       '/detokenize': post('Turn token ids into text.', 'DetokenizeRequest', false),
       '/health/startup': get('Tell whether loading has finished.'),
       '/health/ready': get('Tell whether requests are taken.'),
       '/health/live': get('Tell whether the process works.'),
-      '/metrics': get('Tell Prometheus how the server does.', [], 'text/plain'),
+      '/metrics': get('Tell Prometheus how the server does.', [], null, 'text/plain'),
       '/openapi.json': get('This document.'),
     },
     components: {
@@ -54,6 +58,7 @@ export function openApiDocument(card: ModelCard): Json {
         CompletionRequest: completions,
         TokenizeRequest: tokenize,
         DetokenizeRequest: detokenize,
+        Job: JOB_SCHEMA,
         Error: ERROR_SCHEMA,
       },
     },
@@ -77,6 +82,33 @@ const ERROR_SCHEMA: Json = {
   },
 };
 
+const JOB_SCHEMA: Json = {
+  type: 'object',
+  required: ['id', 'object', 'created_at', 'status'],
+  properties: {
+    id: { type: 'string' },
+    object: { const: 'job' },
+    created_at: { type: 'integer', description: 'Seconds since 1970.' },
+    status: { enum: ['queued', 'running', 'completed', 'failed'] },
+    response: {
+      type: 'object',
+      description: 'When it is over: the status and body that the direct answer would have had.',
+      required: ['status_code', 'body'],
+      properties: { status_code: { type: 'integer' }, body: { type: 'object' } },
+    },
+    error: { type: 'object', description: 'When it failed: the error of that body.' },
+  },
+};
+const JOB_REF: Json = { $ref: '#/components/schemas/Job' };
+
+/** What `Prefer: respond-async` adds to a route. */
+const PREFER_HEADER: Json = {
+  name: 'Prefer',
+  in: 'header',
+  schema: { type: 'string' },
+  description: 'respond-async: answer 202 at once and fetch the answer as a job; not with stream.',
+};
+
 /** Joins object schemas; `overrides` describe fields that are parsed by hand. */
 function objectOf(schemas: readonly z.ZodMiniType[], overrides: Json): Json {
   const properties: Record<string, unknown> = {};
@@ -95,21 +127,49 @@ function jsonSchema(schema: z.ZodMiniType): Json {
   return json;
 }
 
-function post(summary: string, schema: string, streams: boolean): Json {
+/** @param completes answers by stream and job too */
+function post(summary: string, schema: string, completes: boolean): Json {
   const answer: Record<string, unknown> = { 'application/json': {} };
-  if (streams) answer['text/event-stream'] = {};
+  if (completes) answer['text/event-stream'] = {};
   const content = { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` } } };
-  const responses = { 200: { description: 'The answer.', content: answer }, default: failure() };
-  return { post: { summary, requestBody: { required: true, content }, responses } };
+  const accepted = {
+    description: 'Accepted as a job.',
+    headers: { location: { schema: { type: 'string' }, description: 'Path of the job.' } },
+    content: { 'application/json': { schema: JOB_REF } },
+  };
+  return {
+    post: {
+      summary,
+      ...(completes ? { parameters: [PREFER_HEADER] } : {}),
+      requestBody: { required: true, content },
+      responses: {
+        200: { description: 'The answer.', content: answer },
+        ...(completes ? { 202: accepted } : {}),
+        default: failure(),
+      },
+    },
+  };
 }
 
 function get(
   summary: string,
   parameters: readonly string[] = [],
+  schema: Json | null = null,
   contentType = 'application/json',
 ): Json {
+  return withoutBody('get', summary, parameters, schema, contentType);
+}
+
+function withoutBody(
+  method: 'get' | 'delete',
+  summary: string,
+  parameters: readonly string[],
+  schema: Json | null = null,
+  contentType = 'application/json',
+): Json {
+  const content = { [contentType]: schema === null ? {} : { schema } };
   return {
-    get: {
+    [method]: {
       summary,
       parameters: parameters.map((name) => ({
         name,
@@ -117,10 +177,7 @@ function get(
         required: true,
         schema: { type: 'string' },
       })),
-      responses: {
-        200: { description: 'The answer.', content: { [contentType]: {} } },
-        default: failure(),
-      },
+      responses: { 200: { description: 'The answer.', content }, default: failure() },
     },
   };
 }

@@ -7,11 +7,13 @@ export interface SseOptions {
   readonly abort: AbortController;
   /**
    * Milliseconds to wait for the first item before answering at all, so that what fails early
-   * still gets its own HTTP status.
+   * still gets its own HTTP status; 0 answers at once.
    */
   readonly graceMs: number;
   /** Milliseconds of silence after which a comment line keeps proxies from cutting the connection. */
   readonly heartbeatMs: number;
+  /** What the comment says, one line; `waiting` by default. */
+  readonly heartbeat?: () => string;
   /** Called once when the stream is over, however it ended. */
   readonly onEnd: (end: SseEnd) => void;
 }
@@ -23,7 +25,6 @@ export type SseEnd =
 
 const LATE = Symbol('late');
 const encoder = new TextEncoder();
-const HEARTBEAT = encoder.encode(': waiting\n\n');
 const DONE = encoder.encode('data: [DONE]\n\n');
 
 /**
@@ -38,7 +39,11 @@ export async function openSse(
   const { abort, clock } = options;
   const iterator = items[Symbol.asyncIterator]();
   let pending: Promise<IteratorResult<unknown>> | undefined = iterator.next();
-  let silent = (await settledWithin(pending, options.graceMs, clock)) === LATE;
+  pending.catch(() => undefined); // thrown below or read by `pull`, unless the reader leaves first
+  let silent =
+    options.graceMs === 0 || (await settledWithin(pending, options.graceMs, clock)) === LATE;
+  const heartbeat = (): Uint8Array<ArrayBuffer> =>
+    encoder.encode(`: ${options.heartbeat?.() ?? 'waiting'}\n\n`);
   let ended = false;
   const end = (how: SseEnd): void => {
     if (ended) return;
@@ -52,14 +57,14 @@ export async function openSse(
         if (silent) {
           // Headers alone are held back by some proxies until a byte of the body follows.
           silent = false;
-          controller.enqueue(HEARTBEAT);
+          controller.enqueue(heartbeat());
           return;
         }
         pending ??= iterator.next();
         const result = await settledWithin(pending, options.heartbeatMs, clock);
         if (ended) return;
         if (result === LATE) {
-          controller.enqueue(HEARTBEAT);
+          controller.enqueue(heartbeat());
           return;
         }
         pending = undefined;

@@ -120,7 +120,7 @@ export function createCheckpointReader(
         signal,
       );
     },
-    gatherEmbeddings: createGather(source, tensorOf('embed_tokens')),
+    ...createGather(source, tensorOf('embed_tokens')),
     close: () => source.close(),
   };
 }

@@ -35,7 +35,23 @@ export interface Checkpoint {
    * Returns without a promise where the bytes are local.
    */
   gatherEmbeddings(ids: Int32Array, out: Float32Array, signal?: AbortSignal): Promise<void> | void;
+  /** Present where the table must be fetched: brings all of it into memory. */
+  loadEmbeddings?(signal?: AbortSignal): Promise<void>;
+  /** The output head where it is stored rounded; else it is rounded from `lm_head` or `embed_tokens`. */
+  readonly storedHead?: StoredHead;
   close(): Promise<void>;
+}
+
+/** Rows are those of the vocabulary, columns those of the hidden state. */
+export interface StoredHead {
+  readonly format: 'int8' | 'int4';
+  /** Inputs that share one scale. */
+  readonly blockSize: number;
+  /**
+   * @param packed [rows, columns * bits / 8], as MatMulNBits takes it
+   * @param scales [rows, columns / blockSize]
+   */
+  read(packed: Uint8Array, scales: Float32Array, signal?: AbortSignal): Promise<void>;
 }
 
 export type TensorDtype = 'BF16' | 'F16' | 'F32' | 'I32';

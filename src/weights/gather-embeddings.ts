@@ -4,26 +4,27 @@ import type { Checkpoint } from './checkpoint.ts';
 import { widen } from './dtype.ts';
 import type { FloatDtype } from './dtype.ts';
 import type { ObjectSource } from './object-source.ts';
-import { parallelReads, PIECE_BYTES } from './ranged-read.ts';
+import { parallelReads, PIECE_BYTES, readSpan } from './ranged-read.ts';
 
 /** Over a network, reading this many bytes for nothing is cheaper than another request. */
 const GAP_BYTES = 64 * 1024;
 
 /**
  * Builds `Checkpoint.gatherEmbeddings` for a stored table: one synchronous read a row where bytes
- * are local, else few parallel reads that cover nearby rows together.
+ * are local, else few parallel reads that cover nearby rows together, until all of it is in memory.
  * @param table [rows, hidden], a float tensor
  */
 export function createGather(
   source: ObjectSource,
   table: UsedTensor,
-): Checkpoint['gatherEmbeddings'] {
+): Pick<Checkpoint, 'gatherEmbeddings' | 'loadEmbeddings'> {
   const [rows = 0, hidden = 0] = table.shape;
   const rowBytes = table.sizeBytes / rows;
   const dtype = table.dtype as FloatDtype;
   const readSync = source.readSync?.bind(source);
   // Rows are read one after the other without waiting, so that one buffer serves all calls.
   const row = new Uint8Array(rowBytes);
+  let whole: Uint8Array | null = null;
 
   const gatherLocal = (
     read: NonNullable<ObjectSource['readSync']>,
@@ -62,12 +63,27 @@ export function createGather(
       signal,
     );
   };
-  return (ids, out, signal) => {
-    signal?.throwIfAborted();
-    checkIds(ids, rows, hidden, out);
-    return readSync === undefined
-      ? gatherRemote(ids, out, signal)
-      : gatherLocal(readSync, ids, out);
+  const copyRow = (_: string, offset: number, target: Uint8Array): void => {
+    const start = offset - table.offset;
+    target.set(whole?.subarray(start, start + target.length) ?? []);
+  };
+  return {
+    gatherEmbeddings(ids, out, signal) {
+      signal?.throwIfAborted();
+      checkIds(ids, rows, hidden, out);
+      if (readSync !== undefined) return gatherLocal(readSync, ids, out);
+      return whole === null ? gatherRemote(ids, out, signal) : gatherLocal(copyRow, ids, out);
+    },
+    ...(readSync === undefined
+      ? {
+          async loadEmbeddings(signal?: AbortSignal): Promise<void> {
+            if (whole !== null) return;
+            const bytes = new Uint8Array(table.sizeBytes);
+            await readSpan(source, table, bytes, signal);
+            whole = bytes;
+          },
+        }
+      : {}),
   };
 }
 

@@ -156,6 +156,9 @@ export function createHttpsSource(
     async head(key, signal) {
       return (await describe(key, whileOpen(signal)))?.info ?? null;
     },
+    expect(key, info) {
+      if (!objects.has(key)) objects.set(key, { info, ownEtag: null, resolved: null });
+    },
     async read(key, offset, target, signal) {
       const readSignal = whileOpen(signal);
       const object = await describe(key, readSignal);

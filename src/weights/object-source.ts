@@ -11,6 +11,8 @@ export interface ObjectSource {
    * partial result. Nothing is written to `target` once the promise has settled.
    */
   read(key: string, offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void>;
+  /** Present where `head` is a request of its own: what it would answer for `key` is known. */
+  expect?(key: string, info: ObjectInfo): void;
   /** Present where bytes are local: the same without waiting. */
   readSync?(key: string, offset: number, target: Uint8Array): void;
   /** Names of all objects, without order; absent where the source cannot tell. */

@@ -13,6 +13,8 @@ import type { StoredTensor } from './safetensors.ts';
 import { findShards, listNames, missingFile } from './shard-index.ts';
 
 export interface OpenedCheckpoint extends Checkpoint {
+  /** Of the model's small files. */
+  readonly source: ObjectSource;
   /** From generation_config.json. */
   readonly defaults: SamplingDefaults;
   /** The weight files. */
@@ -66,6 +68,7 @@ async function open(source: ObjectSource, signal?: AbortSignal): Promise<OpenedC
   const unused = [...byName].filter(([name]) => !checked.used.has(name));
   return {
     ...createCheckpointReader(source, config, checked),
+    source,
     defaults,
     files: shards.files,
     ignored: [...unknown, ...unused.map(([, tensor]) => tensor.storedName)].toSorted(),

@@ -6,6 +6,8 @@ const propose = (words: readonly number[], most: number, isOpaque = never): numb
   ...createPromptLookup(isOpaque).propose(Int32Array.from(words), words.length, most),
 ];
 
+const isImage = (position: number): boolean => position >= 4 && position < 6;
+
 describe('the prompt lookup', () => {
   it('proposes what followed the last three tokens before', () => {
     expect(propose([1, 2, 3, 7, 8, 9, 1, 2, 3], 2)).toEqual([7, 8]);
@@ -35,7 +37,6 @@ describe('the prompt lookup', () => {
   });
 
   it('stops at an image', () => {
-    const isImage = (position: number): boolean => position >= 4 && position < 6;
     expect(propose([1, 2, 3, 7, 50, 51, 1, 2, 3], 4, isImage)).toEqual([7]);
     expect(propose([1, 2, 3, 50, 51, 8, 1, 2, 3], 4, (at) => at === 3)).toEqual([]);
   });

@@ -101,6 +101,31 @@ describe('openSse', () => {
     expect(clock.sleeping()).toBe(0);
   });
 
+  it('commits at once where it is told to, with what the heartbeat says then', async () => {
+    const slow = source();
+    const clock = createFakeClock();
+    let line = 'loading 1%';
+    const body = await openSse(slow.items, {
+      clock,
+      abort: new AbortController(),
+      graceMs: 0,
+      heartbeatMs: 15_000,
+      heartbeat: () => line,
+      onEnd: () => undefined,
+    });
+    const reader = body.getReader();
+    expect(await readText(reader)).toBe(': loading 1%\n\n');
+    const second = readText(reader);
+    await settle();
+    line = 'loading 2%';
+    clock.advance(15_000);
+    expect(await second).toBe(': loading 2%\n\n');
+    await reader.cancel();
+    slow.fail(new Error('nobody is left to hear of it'));
+    await settle();
+    expect(clock.sleeping()).toBe(0);
+  });
+
   it('sends a late failure in-band and closes without [DONE]', async () => {
     const { body, ends } = open(failing(new ServeError('out_of_memory', 'no memory left')));
     expect(await new Response(await body).text()).toBe(

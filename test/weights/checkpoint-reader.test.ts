@@ -163,6 +163,13 @@ describe('a checkpoint on the web', () => {
       await local.gatherEmbeddings(ids, near);
       await web.gatherEmbeddings(ids, far);
       expect(far).toEqual(near);
+      // Once the table is in memory nothing is fetched and nobody waits.
+      await web.loadEmbeddings?.();
+      const fetched = server.requests.length;
+      expect(web.gatherEmbeddings(ids, far.fill(0))).toBeUndefined();
+      expect(far).toEqual(near);
+      expect(server.requests.length).toBe(fetched);
+      expect('loadEmbeddings' in local).toBe(false);
     } finally {
       await Promise.all([local.close(), web.close(), server.close()]);
     }

@@ -1,6 +1,6 @@
 import type { TextConfig } from '../../../src/model/config.ts';
 import type { Checkpoint } from '../../../src/weights/checkpoint.ts';
-import { quantizeInt4, quantizeInt8 } from '../quantize.ts';
+import { headBlockSize, quantizeInt4, quantizeInt8 } from '../../../src/weights/quantize.ts';
 import { asFloats, GraphBuilder, MICROSOFT, type Value } from './graph-builder.ts';
 import { normWeight, rmsNorm } from './layers.ts';
 
@@ -39,7 +39,9 @@ function multiply(graph: GraphBuilder, options: HeadGraphOptions, x: Value, outp
   const { config, checkpoint, format } = options;
   const { vocabSize: rows, hiddenSize: columns } = config;
   const source = checkpoint.tensors.has('lm_head') ? 'lm_head' : 'embed_tokens';
-  const blockSize = format === 'float' ? null : headBlockSize(format, columns);
+  const stored = checkpoint.storedHead?.format === format ? checkpoint.storedHead : null;
+  const blockSize =
+    format === 'float' ? null : (stored?.blockSize ?? headBlockSize(format, columns));
   if (blockSize === null) {
     const weight = graph.floats(
       'head.weight',
@@ -74,6 +76,7 @@ function multiply(graph: GraphBuilder, options: HeadGraphOptions, x: Value, outp
     async ([packed, scales], signal) => {
       if (packed === undefined || scales === undefined) throw new RangeError('operands missing');
       const factors = asFloats(scales);
+      if (stored !== null) return stored.read(packed, factors, signal);
       await eachBlock(checkpoint, source, rows, columns, signal, (block, from, count) => {
         for (let r = 0; r < count; r++) {
           quantize(
@@ -94,16 +97,6 @@ function multiply(graph: GraphBuilder, options: HeadGraphOptions, x: Value, outp
     { K: columns, N: rows, bits, block_size: blockSize, accuracy_level: 4 },
     MICROSOFT,
   );
-}
-
-/**
- * Inputs that share a scale, or null when the width has no such blocks. At 8 bits larger blocks
- * lose next to nothing and save reading: each costs 8 bytes beside its values. At 4 bits, 32: the
- * grid that quantisation-aware training rounded the table to.
- */
-export function headBlockSize(format: 'int8' | 'int4', hiddenSize: number): number | null {
-  const sizes = format === 'int8' ? [128, 64, 32] : [32];
-  return sizes.find((size) => hiddenSize % size === 0) ?? null;
 }
 
 async function eachBlock(

@@ -5,6 +5,9 @@ import {
   UsageError,
 } from '../../../adapters/cli/options.ts';
 
+const speculates = (value: string) =>
+  parseServeOptions([], { GEMLET_SPECULATE: value }).engine.speculates;
+
 describe('options of serve', () => {
   it('has defaults that need nothing', () => {
     expect(parseServeOptions([], {})).toEqual({
@@ -13,12 +16,16 @@ describe('options of serve', () => {
       host: '127.0.0.1',
       apiKeys: [],
       corsOrigins: [],
+      load: 'eager',
+      idleUnloadMs: null,
+      holdMs: null,
+      pingPath: null,
     });
   });
 
   it('reads every option, and the model also as the first word', () => {
     const args =
-      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --prefill-budget 100 --speculate --hf-token t';
+      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --prefill-budget 100 --speculate --load lazy --idle-unload 600 --hold 0 --ping /ping --hf-token t';
     expect(parseServeOptions(args.split(' '), {})).toEqual({
       engine: {
         model: 'm',
@@ -38,6 +45,10 @@ describe('options of serve', () => {
       host: 'h',
       apiKeys: ['a', 'b'],
       corsOrigins: ['c'],
+      load: 'lazy',
+      idleUnloadMs: 600_000,
+      holdMs: 0,
+      pingPath: '/ping',
     });
     expect(parseServeOptions(['folder'], {}).engine.model).toBe('folder');
   });
@@ -48,6 +59,10 @@ describe('options of serve', () => {
       GEMLET_API_KEY: 'x, y',
       GEMLET_SLOTS: '7',
       GEMLET_HEAD: '',
+      GEMLET_LOAD: 'lazy',
+      GEMLET_IDLE_UNLOAD: '5',
+      GEMLET_HOLD: '20',
+      GEMLET_PING: '/ping',
       PORT: '9',
       HF_TOKEN: 'secret',
     };
@@ -55,8 +70,12 @@ describe('options of serve', () => {
     expect(options.engine).toEqual({ model: 'e', token: 'secret', slots: 3 });
     expect(options.apiKeys).toEqual(['x', 'y']);
     expect(options.port).toBe(9);
-    const speculates = (value: string) =>
-      parseServeOptions([], { GEMLET_SPECULATE: value }).engine.speculates;
+    expect(options).toMatchObject({
+      load: 'lazy',
+      idleUnloadMs: 5_000,
+      holdMs: 20_000,
+      pingPath: '/ping',
+    });
     expect([speculates('1'), speculates('false'), speculates('')]).toEqual([
       true,
       false,
@@ -74,6 +93,9 @@ describe('options of serve', () => {
     [['--head', 'fp16'], '--head must be int8, int4, float, not "fp16".'],
     [['--kv-budget', 'lots'], '--kv-budget must be a size such as 512MB, 2GiB or 0, not "lots".'],
     [['--kv-budget=-1GB'], '--kv-budget'],
+    [['--load', 'later'], '--load must be eager, lazy, not "later".'],
+    [['--idle-unload', '0'], '--idle-unload must be a whole number, 1 to 2073600, not "0".'],
+    [['--hold', 'x'], '--hold'],
     [['--api-key', ''], '--api-key must not be empty.'],
     [['--what'], "'--what'"],
     [['a', 'b'], '"b" is one argument too many.'],

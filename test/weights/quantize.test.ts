@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { quantizeInt4, quantizeInt8 } from '../../../adapters/onnx/quantize.ts';
-import { createSeededRandom } from '../../support/seeded-random.ts';
+import { quantizeInt4, quantizeInt8 } from '../../src/weights/quantize.ts';
+import { createSeededRandom } from '../support/seeded-random.ts';
 
 const BLOCK = 32;
 
