@@ -23,6 +23,7 @@ import { loadTokenizer } from './load-tokenizer.ts';
 import { requireMemory } from './memory-fit.ts';
 import { DEMO_MODEL, openModelSource } from './open-source.ts';
 import { createNodeSafeFetch } from './safe-fetch.ts';
+import { nodeSha256 } from './sha256.ts';
 
 export type { EngineOptions };
 
@@ -66,7 +67,11 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
   const { signal } = options;
   const opened = openModelSource(options.model ?? DEMO_MODEL, options.token);
   const { id } = opened;
-  const checkpoint = await openModel(opened.source, { signal, onProgress: options.onProgress });
+  const checkpoint = await openModel(opened.source, {
+    signal,
+    onProgress: options.onProgress,
+    sha256: nodeSha256,
+  });
   const { source } = checkpoint;
   let backend: LoadingBackend | undefined;
   try {

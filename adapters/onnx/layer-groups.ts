@@ -1,4 +1,5 @@
 import type { ModelConfig } from '../../src/model/config.ts';
+import { layersBeforeHead } from '../../src/model/load-order.ts';
 import type { LinearInfo } from '../../src/weights/checkpoint.ts';
 
 /** Layers [from, to) that form one session. */
@@ -14,8 +15,8 @@ const LARGEST_PART = 8;
 
 /**
  * Splits the decoder into groups that load side by side, and through which a prompt can run while
- * later ones still load. The last ones are small: what is left to do when the last byte has come is
- * to rearrange and run the last group.
+ * later ones still load. Those behind the head get smaller and smaller: what is left to do when the
+ * last byte has come is to rearrange and run the last group.
  */
 export function planLayerGroups(
   config: ModelConfig,
@@ -28,14 +29,19 @@ export function planLayerGroups(
     bytes += info.type === 'int4' ? values / 2 + (4 * values) / info.groupSize : 4 * values;
   }
   const smallest = Math.ceil((SMALLEST_GROUP_BYTES * layerCount) / Math.max(1, bytes));
-  const largest = Math.max(1, smallest, Math.ceil(layerCount / LARGEST_PART));
-  const groups: LayerGroup[] = [];
-  for (let from = 0; from < layerCount;) {
-    const left = layerCount - from;
-    // A model too small to be worth it stays whole.
-    const size = largest >= layerCount ? left : Math.min(largest, Math.ceil(left / 2));
-    groups.push({ from, to: from + size });
-    from += size;
+  const largest = Math.max(smallest, Math.ceil(layerCount / LARGEST_PART));
+  // A model too small to be worth it stays whole.
+  if (largest >= layerCount) return [{ from: 0, to: layerCount }];
+  const before = layersBeforeHead(layerCount);
+  const count = Math.ceil(before / largest);
+  const groups = Array.from({ length: count }, (_, i) => ({
+    from: Math.round((i * before) / count),
+    to: Math.round(((i + 1) * before) / count),
+  }));
+  for (let from = before; from < layerCount;) {
+    const to = from + Math.min(largest, Math.ceil((layerCount - from) / 2));
+    groups.push({ from, to });
+    from = to;
   }
   return groups;
 }

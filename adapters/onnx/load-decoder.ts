@@ -1,11 +1,12 @@
 import type { ModelConfig } from '../../src/model/config.ts';
+import { layersBeforeHead } from '../../src/model/load-order.ts';
 import type { Checkpoint, LinearInfo } from '../../src/weights/checkpoint.ts';
 import { decoderGraph } from './graph/decoder-graph.ts';
 import type { GraphBuilder } from './graph/graph-builder.ts';
 import { headGraph, type HeadFormat } from './graph/head-graph.ts';
 import { accuracyLevel, type Precision } from './graph/layers.ts';
 import type { DecoderGroup } from './lane.ts';
-import { planLayerGroups } from './layer-groups.ts';
+import { planLayerGroups, type LayerGroup } from './layer-groups.ts';
 import { createFilledSession, fillWeights, type LoadedSession } from './load-session.ts';
 import type { OrtRuntime } from './ort.ts';
 import { probeKernels, type KernelTraits, type ProductKind } from './kernel-probe.ts';
@@ -63,23 +64,25 @@ const MOST_CREATED_AT_ONCE = 4;
 /** Looks at the layers and begins to load them; resolves before they are there. */
 export async function startDecoderLoad(options: LoadDecoderOptions): Promise<DecoderLoad> {
   const { runtime, config, checkpoint, precision } = options;
+  checkpoint.begin?.();
   const infos = await readInfos(options);
   const traits = await probeKernels(runtime, accuracyLevel(precision));
   const plan = planLayerGroups(config, infos);
+  const graphOf = (group: LayerGroup) => (): GraphBuilder =>
+    decoderGraph({
+      config: config.text,
+      checkpoint,
+      infos,
+      ...group,
+      precision,
+      withImages: config.vision !== null,
+    });
+  const before = layersBeforeHead(config.text.layerCount);
+  const early = plan.filter(({ to }) => to <= before);
   const graphs = [
-    // The head first: it is the largest single piece, so nothing waits for it at the end.
+    ...early.map(graphOf),
     () => headGraph({ config: config.text, checkpoint, format: options.head }),
-    ...plan.map(
-      (group) => () =>
-        decoderGraph({
-          config: config.text,
-          checkpoint,
-          infos,
-          ...group,
-          precision,
-          withImages: config.vision !== null,
-        }),
-    ),
+    ...plan.slice(early.length).map(graphOf),
   ];
   const closing = new AbortController();
   const stop = (): void => closing.abort(new TypeError('the backend is closed'));
@@ -90,19 +93,20 @@ export async function startDecoderLoad(options: LoadDecoderOptions): Promise<Dec
     createdAtOnce: Math.max(1, Math.min(options.threads, MOST_CREATED_AT_ONCE)),
     signal: signal === undefined ? closing.signal : AbortSignal.any([signal, closing.signal]),
   });
-  const [head, ...sessions] = loads as [Promise<LoadedSession>, ...Promise<LoadedSession>[]];
-  const loaded = Promise.all(loads).then(() => undefined);
+  const [head] = loads.splice(early.length, 1) as [Promise<LoadedSession>];
+  const all = [head, ...loads];
+  const loaded = Promise.all(all).then(() => undefined);
   loaded.catch(() => undefined);
   return {
     head,
-    groups: plan.map((group, i) => ({ ...group, loaded: sessions[i] as Promise<LoadedSession> })),
+    groups: plan.map((group, i) => ({ ...group, loaded: loads[i] as Promise<LoadedSession> })),
     traits,
     linearKind: [...infos.values()].some(({ type }) => type === 'int4') ? 'int4' : 'float',
     loaded,
     stop,
     async close() {
       stop();
-      for (const result of await Promise.allSettled(loads)) {
+      for (const result of await Promise.allSettled(all)) {
         if (result.status === 'fulfilled') result.value.close();
       }
     },

@@ -31,7 +31,7 @@ export async function fillWeights(
   signal?: AbortSignal,
 ): Promise<FilledWeights> {
   const { blocks, sizeBytes } = layOut(graph.blocks);
-  const memory = allocateNative(sizeBytes);
+  const memory = allocateNative(sizeBytes, { hugePages: true });
   try {
     await runBounded(
       blocks.length,

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createFolderSource } from '../../adapters/node/folder-source.ts';
+import { nodeSha256 } from '../../adapters/node/sha256.ts';
 import { startOnnxBackend } from '../../adapters/onnx/backend.ts';
 import { createS3Store } from '../../adapters/s3/s3-store.ts';
 import { MANIFEST_KEY } from '../../src/bundle/manifest.ts';
@@ -65,6 +66,7 @@ async function runGemlet(task: ColdTask): Promise<ColdResult> {
         ? createS3Store({ url: 's3://bucket', endpoint: task.origin, region: 'us-east-1' })
         : createFolderSource(folder);
     const checkpoint = await openModel(source, {
+      sha256: nodeSha256,
       onProgress: (loaded, total) => {
         if (folder === null && loaded === total) bytesMs = performance.now();
       },

@@ -90,11 +90,18 @@ async function answer(
   for await (const chunk of file as AsyncIterable<Buffer>) {
     await take(chunk.length);
     if (response.destroyed) return;
-    if (!response.write(chunk)) {
-      await new Promise((resolve) => {
-        response.once('drain', resolve).once('close', resolve);
-      });
-    }
+    if (!response.write(chunk)) await drained(response);
   }
   response.end();
+}
+
+/** Until more can be written, or nobody listens any more. */
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done).off('close', done);
+      resolve();
+    };
+    response.on('drain', done).on('close', done);
+  });
 }

@@ -85,7 +85,9 @@ daemon ceph-mon -i a -f
 osd_uuid=$(uuid)
 quietly ceph_cli osd new "$osd_uuid"
 quietly ceph-osd -i 0 --mkfs --osd-uuid "$osd_uuid"
-daemon ceph-osd -i 0 -f
+# Asking the monitor for its settings first would now and then leave it without the cluster's id, and
+# the monitor refuses it then.
+daemon ceph-osd -i 0 -f --no-mon-config
 quietly timeout 60 radosgw-admin user create --uid=test --display-name=test \
   --access-key="$access_key" --secret-key="$secret_key"
 daemon radosgw -n client.rgw -f

@@ -89,7 +89,7 @@ export interface BundleManifest {
   /** Bytes of the checkpoint it was made from. */
   readonly checkpointBytes: number;
   readonly files: readonly BundleFile[];
-  /** Head first, then layers. */
+  /** Layers in order, the head and the final norm before the last few. */
   readonly decoder: BundleStream;
   readonly vision: BundleStream | null;
   readonly table: BundleTable;

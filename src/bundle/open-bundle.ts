@@ -1,4 +1,5 @@
 import { ServeError } from '../errors.ts';
+import { sha256Hex, type Sha256 } from '../lib/sha256-hex.ts';
 import { parseGenerationConfig } from '../model/generation-config.ts';
 import { parseModelConfig } from '../model/parse-config.ts';
 import { expectedTensors } from '../model/tensor-shapes.ts';
@@ -6,8 +7,8 @@ import type { StoredHead } from '../weights/checkpoint.ts';
 import type { ObjectSource } from '../weights/object-source.ts';
 import type { OpenedCheckpoint } from '../weights/open-checkpoint.ts';
 import { readJson } from '../weights/read-json.ts';
-import type { BundleManifest, BundleTensor } from './manifest.ts';
-import { createPartStream, type PartStream } from './part-stream.ts';
+import type { BundleManifest, BundleStream, BundleTensor } from './manifest.ts';
+import { createPartStream, type PartStream, type PartStreamOptions } from './part-stream.ts';
 import { listTensors } from './list-tensors.ts';
 import { createTableReader, type TableReader } from './table-reader.ts';
 import { splitBlock } from './table-rows.ts';
@@ -18,6 +19,8 @@ import { GRID_GROUP } from './grid.ts';
 export interface BundleOptions {
   /** Bytes of the decoder that arrived, of how many. */
   readonly onProgress?: ((loadedBytes: number, totalBytes: number) => void) | undefined;
+  /** SHA-256 as lower-case hex; default the Web's, which copies what it is given. */
+  readonly sha256?: Sha256 | undefined;
   /** Ends the opening; what is fetched later ends with the checkpoint. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -31,23 +34,28 @@ export async function openBundle(
   manifest: BundleManifest,
   options: BundleOptions = {},
 ): Promise<OpenedCheckpoint> {
-  const { onProgress, signal } = options;
-  const files = createVerifiedFiles(source, manifest.files);
+  const { onProgress, signal, sha256 = sha256Hex } = options;
+  const files = createVerifiedFiles(source, manifest.files, sha256);
   const generationConfig = await readJson(files, 'generation_config.json', signal);
   const config = parseModelConfig(await readJson(files, 'config.json', signal), {
     generationConfig,
     embeddingDtype: manifest.embeddingDtype,
   });
   const closing = new AbortController();
-  const ended = closing.signal;
   let loaded = 0;
-  const decoder = streamOf(source, manifest.decoder, ended, (bytes) => {
-    loaded += bytes;
-    onProgress?.(loaded, manifest.decoder.sizeBytes);
-  });
+  const decoder = streamOf(
+    { source, sha256, signal: closing.signal },
+    manifest.decoder,
+    (bytes) => {
+      loaded += bytes;
+      onProgress?.(loaded, manifest.decoder.sizeBytes);
+    },
+  );
   const vision =
-    manifest.vision === null ? null : streamOf(source, manifest.vision, ended, () => undefined);
-  const table = createTableReader({ source, table: manifest.table });
+    manifest.vision === null
+      ? null
+      : streamOf({ source, sha256, signal: closing.signal }, manifest.vision);
+  const table = createTableReader({ source, table: manifest.table, sha256 });
   const reader = createTensorReader(
     [
       { stream: decoder, tensors: manifest.decoder.tensors },
@@ -83,9 +91,12 @@ export async function openBundle(
         out,
       );
     },
+    begin: () => decoder.begin(),
     gatherEmbeddings: (ids, out, gatherSignal) => table.gather(ids, out, gatherSignal),
     loadEmbeddings: (loadSignal) =>
-      table.loadAll(loadSignal === undefined ? ended : AbortSignal.any([loadSignal, ended])),
+      table.loadAll(
+        loadSignal === undefined ? closing.signal : AbortSignal.any([loadSignal, closing.signal]),
+      ),
     async close() {
       closing.abort(new ServeError('internal', `${source.name} is closed`));
       await source.close();
@@ -94,16 +105,15 @@ export async function openBundle(
 }
 
 function streamOf(
-  source: ObjectSource,
-  stream: BundleManifest['decoder'],
-  signal: AbortSignal,
-  onBytes: (bytes: number) => void,
+  common: Pick<PartStreamOptions, 'source' | 'sha256' | 'signal'>,
+  stream: BundleStream,
+  onBytes?: (bytes: number) => void,
 ): PartStream {
   const ranges = stream.tensors.map((tensor) => ({
     offset: tensor.offset,
     sizeBytes: tensorBytes(tensor),
   }));
-  return createPartStream({ source, stream, ranges, onBytes, signal });
+  return createPartStream({ ...common, stream, ranges, onBytes });
 }
 
 /** The head in the bundle, or the table itself where it lies on the int4 grid. */

@@ -1,4 +1,5 @@
 import { sha256Hex } from '../lib/sha256-hex.ts';
+import { layersBeforeHead } from '../model/load-order.ts';
 import { expectedTensors } from '../model/tensor-shapes.ts';
 import type { ObjectSource } from '../weights/object-source.ts';
 import type { ObjectStore } from '../weights/object-store.ts';
@@ -71,21 +72,25 @@ export async function packCheckpoint(options: PackOptions): Promise<BundleManife
   const tableFormat = await chooseTableFormat(checkpoint, signal);
   const head = options.head ?? (tableFormat === 'int4' ? 'table' : 'int8');
   const names = expectedTensors(checkpoint.config);
-  const decoderNames = names.filter(({ part }) => part === 'decoder').map(({ name }) => name);
+  const decoderNames = names
+    .filter(({ part, name }) => part === 'decoder' && name !== 'norm')
+    .map(({ name }) => name);
   const visionNames = names
     .filter(({ part }) => part === 'vision' || part === 'projector')
     .map(({ name }) => name);
 
   const decoder = await packStream(createWriter(partBytes), async (writer) => {
     const tensors: BundleTensor[] = [];
+    const write = async (list: readonly string[]): Promise<void> => {
+      for (const name of list) tensors.push(await packTensor(checkpoint, name, writer, signal));
+    };
+    const before = layersBeforeHead(checkpoint.config.text.layerCount);
+    await write(decoderNames.filter((name) => layerOf(name) < before));
     const rounded = head === 'table' ? null : await packHead(checkpoint, head, writer, signal);
     if (rounded !== null) tensors.push(rounded);
-    const hasOwnHead = checkpoint.tensors.has('lm_head') && rounded === null;
+    else if (checkpoint.tensors.has('lm_head')) await write(['lm_head']);
     // What the head's session reads comes with the head.
-    const ordered = ['norm', ...decoderNames.filter((name) => name !== 'norm')];
-    for (const name of [...(hasOwnHead ? ['lm_head'] : []), ...ordered]) {
-      tensors.push(await packTensor(checkpoint, name, writer, signal));
-    }
+    await write(['norm', ...decoderNames.filter((name) => layerOf(name) >= before)]);
     return tensors;
   });
   const table = await packTable(checkpoint, tableFormat, store, createWriter, partBytes, signal);
@@ -128,6 +133,10 @@ export function hashesOf(manifest: Omit<BundleManifest, 'fingerprint'>): string 
     vision?.parts ?? [],
     table,
   ]);
+}
+
+function layerOf(name: string): number {
+  return Number(/^layers\.(\d+)\./.exec(name)?.[1] ?? 0);
 }
 
 async function packStream(

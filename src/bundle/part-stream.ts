@@ -1,5 +1,5 @@
 import { ServeError } from '../errors.ts';
-import { sha256Hex } from '../lib/sha256-hex.ts';
+import { sha256Hex, type Sha256 } from '../lib/sha256-hex.ts';
 import type { ObjectSource } from '../weights/object-source.ts';
 import { partKey, type BundleStream } from './manifest.ts';
 
@@ -10,9 +10,10 @@ export interface PartStreamOptions {
   readonly ranges: readonly { readonly offset: number; readonly sizeBytes: number }[];
   /** Bytes that arrived and are what the manifest says. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
-  /** Parts on their way at once; default 8. */
+  readonly sha256?: Sha256 | undefined;
+  /** Parts on their way at once; default 6. */
   readonly inFlight?: number;
-  /** Parts that landed or are on their way, and wait to be read; default 16. */
+  /** Parts that landed or are on their way, and wait to be read; default 8. */
   readonly ahead?: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -22,6 +23,8 @@ export interface PartStreamOptions {
  * forgotten when read. Readers that leave the order are served too, out of turn.
  */
 export interface PartStream {
+  /** Begins to fetch before anybody reads. */
+  begin(): void;
   /**
    * Hands over bytes [offset, offset + sizeBytes) piece by piece, in any order.
    * @param take gets a piece, valid during the call only, and where it begins within the range
@@ -41,13 +44,15 @@ interface HeldPart {
   readers: number;
 }
 
+/** Memory kept for the next part. */
+const SPARE_BUFFERS = 2;
 /** A network that flips a bit once is asked again; a store that keeps wrong bytes is not. */
 const ATTEMPTS = 3;
 
 export function createPartStream(options: PartStreamOptions): PartStream {
-  const { source, stream, signal } = options;
-  const inFlightMost = options.inFlight ?? 8;
-  const aheadMost = options.ahead ?? 16;
+  const { source, stream, signal, sha256 = sha256Hex } = options;
+  const inFlightMost = options.inFlight ?? 6;
+  const aheadMost = options.ahead ?? 8;
   const starts = startsOf(stream.parts);
   /** Bytes of each part that readers have yet to take. */
   const wanted = countWanted(starts, stream.parts, options.ranges);
@@ -68,7 +73,7 @@ export function createPartStream(options: PartStreamOptions): PartStream {
       const [buffer = new Uint8Array(part.sizeBytes)] = reused < 0 ? [] : spare.splice(reused, 1);
       for (let attempt = 1; ; attempt++) {
         await source.read(key, 0, buffer, signal);
-        if ((await sha256Hex(buffer)) === part.sha256) break;
+        if ((await sha256(buffer)) === part.sha256) break;
         if (attempt === ATTEMPTS) throw wrongBytes(source, key);
       }
       options.onBytes?.(part.sizeBytes);
@@ -102,7 +107,7 @@ export function createPartStream(options: PartStreamOptions): PartStream {
   function letGo(index: number, part: HeldPart, buffer: Uint8Array): void {
     if ((wanted[index] ?? 0) > 0 || part.readers > 0 || held.get(index) !== part) return;
     held.delete(index);
-    if (spare.length < inFlightMost) spare.push(buffer);
+    if (spare.length < SPARE_BUFFERS) spare.push(buffer);
     pump();
   }
 
@@ -126,6 +131,7 @@ export function createPartStream(options: PartStreamOptions): PartStream {
   }
 
   return {
+    begin: pump,
     async read(offset, sizeBytes, take, readSignal) {
       const end = offset + sizeBytes;
       if (sizeBytes === 0) return;

@@ -1,6 +1,6 @@
 import { ServeError } from '../errors.ts';
 import { runBounded } from '../lib/run-bounded.ts';
-import { sha256Hex } from '../lib/sha256-hex.ts';
+import { sha256Hex, type Sha256 } from '../lib/sha256-hex.ts';
 import type { ObjectSource } from '../weights/object-source.ts';
 import { partKey, type BundleTable } from './manifest.ts';
 import { blockBytes, readRow } from './table-rows.ts';
@@ -21,6 +21,7 @@ export interface TableReader {
 export interface TableReaderOptions {
   readonly source: ObjectSource;
   readonly table: BundleTable;
+  readonly sha256?: Sha256 | undefined;
   /** Whole parts that arrived and are what the manifest says. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
 }
@@ -32,7 +33,8 @@ const PARTS_AT_ONCE = 6;
 const ATTEMPTS = 3;
 const HASH_BYTES = 32;
 
-export function createTableReader({ source, table, onBytes }: TableReaderOptions): TableReader {
+export function createTableReader(options: TableReaderOptions): TableReader {
+  const { source, table, onBytes, sha256 = sha256Hex } = options;
   const { rows, columns, blockRows, blocksPerPart } = table;
   const blockCount = Math.ceil(rows / blockRows);
   const fullBlockBytes = blockBytes(table, blockRows);
@@ -63,7 +65,7 @@ export function createTableReader({ source, table, onBytes }: TableReaderOptions
     source.expect?.(key, { sizeBytes: wholeBytes, etag: null });
     for (let attempt = 1; ; attempt++) {
       await source.read(key, offset, bytes, signal);
-      if ((await sha256Hex(bytes)) === expected) break;
+      if ((await sha256(bytes)) === expected) break;
       if (attempt < ATTEMPTS) continue;
       throw new ServeError(
         'weights_unavailable',
@@ -74,8 +76,8 @@ export function createTableReader({ source, table, onBytes }: TableReaderOptions
   }
 
   function blockHashes(): Promise<Uint8Array> {
-    const { key, sizeBytes, sha256 } = table.blockHashes;
-    hashes ??= fetchVerified(key, 0, sizeBytes, sizeBytes, sha256).catch((error: unknown) => {
+    const { key, sizeBytes, sha256: expected } = table.blockHashes;
+    hashes ??= fetchVerified(key, 0, sizeBytes, sizeBytes, expected).catch((error: unknown) => {
       hashes = null;
       throw error;
     });
@@ -104,8 +106,8 @@ export function createTableReader({ source, table, onBytes }: TableReaderOptions
   async function fetchPart(index: number, signal?: AbortSignal): Promise<void> {
     const part = table.parts[index];
     if (part === undefined || parts.has(index)) return;
-    const { sizeBytes, sha256 } = part;
-    const bytes = await fetchVerified(partKey(part), 0, sizeBytes, sizeBytes, sha256, signal);
+    const { sizeBytes } = part;
+    const bytes = await fetchVerified(partKey(part), 0, sizeBytes, sizeBytes, part.sha256, signal);
     parts.set(index, bytes);
     onBytes?.(part.sizeBytes);
     for (let block = 0; block < blocksPerPart; block++)

@@ -1,5 +1,5 @@
 import { ServeError } from '../errors.ts';
-import { sha256Hex } from '../lib/sha256-hex.ts';
+import type { Sha256 } from '../lib/sha256-hex.ts';
 import type { ObjectSource } from '../weights/object-source.ts';
 import type { BundleFile } from './manifest.ts';
 
@@ -10,6 +10,7 @@ import type { BundleFile } from './manifest.ts';
 export function createVerifiedFiles(
   source: ObjectSource,
   files: readonly BundleFile[],
+  sha256: Sha256,
 ): ObjectSource {
   const listed = new Map(files.map((file) => [file.key, file]));
   const fetched = new Map<string, Promise<Uint8Array>>();
@@ -17,7 +18,7 @@ export function createVerifiedFiles(
   async function fetchFile(file: BundleFile, signal?: AbortSignal): Promise<Uint8Array> {
     const bytes = new Uint8Array(file.sizeBytes);
     await source.read(file.key, 0, bytes, signal);
-    if ((await sha256Hex(bytes)) === file.sha256) return bytes;
+    if ((await sha256(bytes)) === file.sha256) return bytes;
     throw new ServeError(
       'invalid_checkpoint',
       `${source.name}: ${file.key} is not the file that the manifest lists. Run gemlet pack again.`,

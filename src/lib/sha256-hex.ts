@@ -1,3 +1,6 @@
+/** SHA-256 as 64 lower-case hex digits. */
+export type Sha256 = (bytes: Uint8Array) => string | Promise<string>;
+
 /** @returns the SHA-256 of `bytes` as 64 lower-case hex digits */
 export async function sha256Hex(bytes: Uint8Array): Promise<string> {
   // The cast only leaves out SharedArrayBuffer, which no caller uses.

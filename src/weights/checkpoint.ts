@@ -35,6 +35,8 @@ export interface Checkpoint {
    * Returns without a promise where the bytes are local.
    */
   gatherEmbeddings(ids: Int32Array, out: Float32Array, signal?: AbortSignal): Promise<void> | void;
+  /** Present where bytes come from afar in an order of their own: fetches what the loader wants first. */
+  begin?(): void;
   /** Present where the table must be fetched: brings all of it into memory. */
   loadEmbeddings?(signal?: AbortSignal): Promise<void>;
   /** The output head where it is stored rounded; else it is rounded from `lm_head` or `embed_tokens`. */

@@ -42,6 +42,8 @@ export interface FakeS3 {
   put(key: string, bytes: Uint8Array): void;
   /** Spoils the next `times` answers to `method`, after those that were scripted before. */
   script(method: string, fault: Fault, times?: number): void;
+  /** Forgets what was scripted and has not happened. */
+  clearScript(): void;
   /** Called when a request has come, before it is answered. */
   onRequest: (request: SeenRequest) => void;
   /** Connections that are open now. */
@@ -123,6 +125,9 @@ export async function startFakeS3(options: FakeS3Options = {}): Promise<FakeS3> 
     },
     script(method, fault, times = 1) {
       for (let i = 0; i < times; i++) scripted.push({ method, fault });
+    },
+    clearScript() {
+      scripted.length = 0;
     },
     onRequest: () => undefined,
     connections: () => sockets.size,

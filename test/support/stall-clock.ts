@@ -4,7 +4,12 @@ import type { Clock } from '../../src/lib/clock.ts';
 export interface StallClock extends Pick<Clock, 'sleep'> {
   /** Pauses between attempts so far, in milliseconds; each was over at once. */
   readonly pauses: number[];
-  /** Until so many pauses are noted, silence is found out within milliseconds; then never. */
+  /** What watchdogs were told to wait so far, in milliseconds. */
+  readonly watches: number[];
+  /**
+   * Until so many pauses are noted, silence is found out within milliseconds; then never. Raised
+   * when the silent request has come, so that no attempt before it is taken for silent.
+   */
   impatientUntil: number;
 }
 
@@ -18,8 +23,10 @@ const LOOK_MS = 40;
  */
 export function createStallClock(stallMs = 30_000): StallClock {
   const pauses: number[] = [];
+  const watches: number[] = [];
   const clock: StallClock = {
     pauses,
+    watches,
     impatientUntil: 0,
     async sleep(ms, signal) {
       signal?.throwIfAborted();
@@ -27,10 +34,9 @@ export function createStallClock(stallMs = 30_000): StallClock {
         pauses.push(ms);
         return;
       }
-      if (pauses.length < clock.impatientUntil) return systemClock.sleep(LOOK_MS, signal);
-      await new Promise((_resolve, reject) => {
-        signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-      });
+      watches.push(ms);
+      do await systemClock.sleep(LOOK_MS, signal);
+      while (pauses.length >= clock.impatientUntil);
     },
   };
   return clock;

@@ -8,7 +8,7 @@ it.each([
   { size: '270m', groups: 1 },
   { size: '1b', groups: 7 },
   { size: '4b', groups: 9 },
-  { size: '27b', groups: 10 },
+  { size: '27b', groups: 11 },
 ])('splits the $size into $groups groups that cover all layers once', ({ size, groups }) => {
   const path = new URL(`../../golden/configs/gemma-3-${size}.json`, import.meta.url);
   const config = parseModelConfig(JSON.parse(readFileSync(path, 'utf8')));

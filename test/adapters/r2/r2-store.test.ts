@@ -87,12 +87,12 @@ describe('R2', () => {
     const store = createR2Store({
       bucket: spoilt((body) => {
         void body.cancel();
+        if (what === 'falls silent') clock.impatientUntil = 1;
         return cutBody(end);
       }),
       clock,
     });
     await store.write('w', bytes);
-    if (what === 'falls silent') clock.impatientUntil = 1;
     const target = new Uint8Array(bytes.length);
     await store.read('w', 0, target);
     expect(Buffer.from(target).equals(bytes)).toBe(true);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Fault } from '../../support/fake-s3-fault.ts';
-import { S3_BYTES as bytes, startS3Harness } from '../../support/s3-harness.ts';
+import { S3_BYTES as bytes, S3_STALL_MS, startS3Harness } from '../../support/s3-harness.ts';
 import type { S3Harness } from '../../support/s3-harness.ts';
 
 let s3: S3Harness;
@@ -34,9 +34,13 @@ describe('a write to S3', () => {
 
   it('gives a silent upload more time the longer it is', async () => {
     s3.server.script('PUT', { type: 'silence' });
-    s3.clock.impatientUntil = 1;
+    s3.server.onRequest = () => {
+      s3.clock.impatientUntil = 1;
+    };
     await s3.store.write('a', bytes);
     expect(s3.clock.pauses).toEqual([250]);
+    // A second for each MiB.
+    expect(s3.clock.watches).toContain(S3_STALL_MS + 668);
   });
 
   it('repeats lists and removals', async () => {
