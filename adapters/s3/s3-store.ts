@@ -43,6 +43,9 @@ export function createS3Store(options: S3StoreOptions): ObjectStore {
     async head(key, signal) {
       return describe(key, session.whileOpen(signal));
     },
+    expect(key, info) {
+      if (!objects.has(checkObjectKey(key))) objects.set(key, info);
+    },
     async read(key, offset, target, signal) {
       const readSignal = session.whileOpen(signal);
       const info = await describe(key, readSignal);
