@@ -15,6 +15,7 @@ import { openApiRoute } from './http/openapi-route.ts';
 import { type AppEvent, requestEvents } from './http/request-events.ts';
 import { requestId } from './http/request-id.ts';
 import { addRoutes, type Route } from './http/route-table.ts';
+import { sessionRoutes } from './http/session-routes.ts';
 import { detokenizeRoute, tokenizeRoute } from './http/tokenize-route.ts';
 import { createJobs } from './jobs.ts';
 import { type Clock, systemClock } from './lib/clock.ts';
@@ -82,6 +83,7 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     { method: 'GET', path: '/v1/models/:id{.+}', handler: modelRoute(parts) },
     { method: 'GET', path: '/v1/jobs/:id', handler: jobRoute(parts) },
     { method: 'DELETE', path: '/v1/jobs/:id', handler: deleteJobRoute(parts) },
+    ...sessionRoutes(parts),
     { method: 'POST', path: '/tokenize', handler: tokenizeRoute(parts) },
     { method: 'POST', path: '/detokenize', handler: detokenizeRoute(parts) },
     { method: 'GET', path: '/health/startup', handler: healthRoute(parts, 'startup') },
@@ -116,9 +118,10 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
 function corsFor(origins: '*' | readonly string[]): ReturnType<typeof cors> {
   return cors({
     origin: origins === '*' ? '*' : [...origins],
-    allowMethods: ['GET', 'HEAD', 'POST', 'DELETE', 'OPTIONS'],
+    allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS'],
     exposeHeaders: [
       'x-request-id',
+      'x-session-id',
       'x-should-retry',
       'retry-after',
       'retry-after-ms',

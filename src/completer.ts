@@ -1,6 +1,7 @@
 import type { EngineStats, FinishReason, SamplingParams, Timings } from './engine/engine.ts';
 import type { LoadProgress } from './load-progress.ts';
 import type { ChatMessage } from './prompt/messages.ts';
+import type { SessionControl } from './sessions/session.ts';
 
 /**
  * The upper seam: a validated request in, text deltas and usage out. The HTTP layer knows nothing
@@ -21,6 +22,8 @@ export interface Completer {
   complete(request: CompletionRequest, signal?: AbortSignal): AsyncIterable<CompletionEvent>;
   tokenize(request: TokenizeRequest, signal?: AbortSignal): Promise<readonly number[]>;
   detokenize(ids: readonly number[], signal?: AbortSignal): string | Promise<string>;
+  /** The conversations that clients named; absent where they are not kept. */
+  readonly sessions?: SessionControl;
   /** Gauges and counters for metrics; absent where no engine runs in this process, undefined while none does. */
   stats?(): EngineStats | undefined;
   /** Refuses new work and lets the rest finish until `deadlineMs` from now. */
@@ -60,6 +63,10 @@ export interface CompletionRequest {
   readonly choiceCount: number;
   /** Keys and values are shared only within one scope: whoever was let in, and their `cache_salt`. */
   readonly scope: string;
+  /** Who asks; opaque, the same as for sessions. */
+  readonly tenant: string;
+  /** The conversation it belongs to, where the client named one. */
+  readonly sessionId: string | null;
   /** Choice i uses seed + i (mod 2^32). */
   readonly sampling: Omit<SamplingParams, 'stop' | 'maxTokens'> & {
     readonly stop: readonly string[];

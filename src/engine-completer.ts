@@ -45,9 +45,11 @@ export function createEngineCompleter(options: EngineCompleterOptions): Complete
     request: CompletionRequest,
     signal?: AbortSignal,
   ): AsyncGenerator<CompletionEvent, void, undefined> {
-    const { choiceCount, scope } = request;
+    const { choiceCount, scope, tenant, sessionId } = request;
     const { imageTokens, ...prepared } = await prepare(request.prompt, signal);
-    const prompt: PreparedPrompt = { ...prepared, scope };
+    const session =
+      sessionId === null ? null : { tenant, id: sessionId, turn: crypto.randomUUID() };
+    const prompt: PreparedPrompt = { ...prepared, scope, session };
     const params = toSamplingParams(request, prompt, card);
     const sources = Array.from(
       { length: choiceCount },

@@ -35,6 +35,8 @@ export type { ChatMessage, MessagePart } from './prompt/messages.ts';
 export { createPreparer } from './prompt/prepare.ts';
 export type { Tokenizer } from './prompt/tokenizer.ts';
 export { loadVocabulary } from './prompt/vocabulary.ts';
+export { createSessionRegistry, type SessionRegistry } from './sessions/registry.ts';
+export type { SessionControl, SessionMemory } from './sessions/session.ts';
 export type { Checkpoint } from './weights/checkpoint.ts';
 export type { ObjectSource } from './weights/object-source.ts';
 export { openCheckpoint } from './weights/open-checkpoint.ts';

@@ -9,6 +9,8 @@ import { ServeError } from './errors.ts';
 import { abortable } from './lib/abortable.ts';
 import type { Clock } from './lib/clock.ts';
 import { createProgressMeter, type LoadProgress, type ProgressMeter } from './load-progress.ts';
+import { createLazySessions } from './sessions/lazy-sessions.ts';
+import type { SessionControl } from './sessions/session.ts';
 
 export interface LazyCompleterOptions<C extends Completer = Completer> {
   /** Finds out about the model without loading it. */
@@ -41,6 +43,8 @@ export interface LazyCompleter extends Completer {
   describe(signal?: AbortSignal): Promise<ModelCard>;
   ready(signal?: AbortSignal): Promise<void>;
   progress(): LoadProgress | null;
+  /** Those of the loaded model; where it keeps none, every call is refused as not_found. */
+  readonly sessions: SessionControl;
 }
 
 /**
@@ -256,10 +260,12 @@ export function createLazyCompleter<C extends Completer>(
     complete,
     tokenize: (request, signal) => use((inner) => inner.tokenize(request, signal), signal),
     detokenize: (ids, signal) => use((inner) => inner.detokenize(ids, signal), signal),
+    sessions: createLazySessions(use),
     stats: () => loaded?.stats?.(),
     async drain(deadlineMs) {
       if (end === 'closed') return;
       end = 'draining';
+      const startedMs = clock.now();
       idleTimer?.abort();
       const timer = new AbortController();
       const over = clock.sleep(deadlineMs, timer.signal).catch(() => undefined);
@@ -269,7 +275,7 @@ export function createLazyCompleter<C extends Completer>(
       timer.abort();
       // What is left is refused: those who wait for the load, and those who run.
       stop.abort(notServing('draining'));
-      await loaded?.drain(0);
+      await loaded?.drain(Math.max(0, deadlineMs - (clock.now() - startedMs)));
     },
     close() {
       closing ??= close();

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createAppHarness } from './support/app-harness.ts';
-import { STUB_CARD } from './support/stub-completer.ts';
+import { createSessionHarness } from './support/session-harness.ts';
+import { contentOfWords } from './support/session-memory.ts';
+import { createStubCompleter, STUB_CARD } from './support/stub-completer.ts';
 
 const messages = [{ role: 'user', content: 'Hi' }];
 
@@ -86,7 +88,9 @@ describe('other routes', () => {
   });
 
   it('describes exactly the fields it reads', async () => {
-    const { send } = createAppHarness();
+    const { registry, turn } = createSessionHarness();
+    const completer = Object.assign(createStubCompleter(), { sessions: registry });
+    const { send } = createAppHarness({ completer });
     const document = (await (await send('/openapi.json')).json()) as {
       paths: Record<string, Record<string, unknown>>;
       components: {
@@ -114,7 +118,10 @@ describe('other routes', () => {
     };
     for (const [path, methods] of Object.entries(document.paths)) {
       for (const method of Object.keys(methods)) {
-        const target = path.replace('{id}', path.includes('jobs') ? job.id : STUB_CARD.id);
+        const id = path.includes('jobs') ? job.id : encodeURIComponent(STUB_CARD.id);
+        const target = path.replace('{id}', id);
+        // One of them deletes it.
+        turn(STUB_CARD.id, contentOfWords([1]), undefined, '');
         const status = (await send(target, undefined, { method: method.toUpperCase() })).status;
         expect([path, [404, 405].includes(status)]).toEqual([path, false]);
       }

@@ -37,11 +37,22 @@ Machine
       --kv-budget <size>   memory for conversations that wait for their next turn
                            without a slot, such as 2GB; 0 computes them again
                            (default: a quarter of what the model leaves free)
+      --kv-store <where>   folder or s3://bucket/prefix where conversations outlive
+                           this process and are found by its replicas
+      --kv-restore <when>  faster (default): where measured rates say that it is
+                           faster than computing again; always
+      --kv-keep-days <n>   remove pages that nobody used for so many days
+                           (default: never)
+      --session-ttl <s>    how long a named conversation is kept (default: 86400)
+      --session-quota <size>, --session-count <n>
+                           most that those of one API key may take
       --prefill-budget <ms>  longest pause of running answers while prompts are
                            read (default: 250)
       --speculate          guess the next tokens of a lone answer from its
                            conversation and check several at once; pays where
                            answers repeat what they were given
+      --drain-timeout <s>  from SIGTERM to the end: running answers finish and
+                           conversations are written (default: 8)
       --threads <count>    compute threads (default: all)
 
 Starting

@@ -20,6 +20,8 @@ export interface ServeOptions {
   readonly holdMs: number | null;
   /** Path of the load balancer's probe; null has none. */
   readonly pingPath: string | null;
+  /** Milliseconds from SIGTERM to the end. */
+  readonly drainMs: number;
 }
 
 export interface InspectOptions {
@@ -33,6 +35,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const DEFAULT_PORT = 8787;
 const MAX_PORT = 65_535;
 const MAX_THREADS = 1024;
+/** Cloud Run kills 10 s after SIGTERM. */
+const DEFAULT_DRAIN_MS = 8_000;
 /** Timers hold no more than 24 days. */
 const MAX_SECONDS = 24 * 86_400;
 
@@ -52,6 +56,13 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     slots: { type: 'string' },
     queue: { type: 'string' },
     'kv-budget': { type: 'string' },
+    'drain-timeout': { type: 'string' },
+    'kv-store': { type: 'string' },
+    'kv-keep-days': { type: 'string' },
+    'session-ttl': { type: 'string' },
+    'session-quota': { type: 'string' },
+    'session-count': { type: 'string' },
+    'kv-restore': { type: 'string' },
     'prefill-budget': { type: 'string' },
     speculate: { type: 'boolean' },
     load: { type: 'string' },
@@ -99,6 +110,12 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     slots: number('slots', 1, Number.MAX_SAFE_INTEGER),
     maxWaiting: number('queue', 0, Number.MAX_SAFE_INTEGER),
     kvBudgetBytes: byteSize('--kv-budget', read('kv-budget')),
+    kvStore: read('kv-store'),
+    kvKeepDays: number('kv-keep-days', 1, 36_500),
+    sessionTtlMs: milliseconds('session-ttl', 1) ?? undefined,
+    sessionQuotaBytes: byteSize('--session-quota', read('session-quota')),
+    sessionQuotaCount: number('session-count', 1, Number.MAX_SAFE_INTEGER),
+    kvRestore: choice('--kv-restore', read('kv-restore'), ['faster', 'always']),
     prefillBudgetMs: number('prefill-budget', 1, Number.MAX_SAFE_INTEGER),
     speculates: isOn('speculate'),
   });
@@ -115,6 +132,7 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     idleUnloadMs: milliseconds('idle-unload', 1),
     holdMs: milliseconds('hold', 0),
     pingPath: read('ping') ?? null,
+    drainMs: milliseconds('drain-timeout', 1) ?? DEFAULT_DRAIN_MS,
   };
 }
 

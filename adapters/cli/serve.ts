@@ -9,7 +9,6 @@ import { memoryText } from './memory-text.ts';
 import { UsageError, type ServeOptions } from './options.ts';
 import { packageVersion } from './version.ts';
 
-const DRAIN_MS = 8_000;
 const LOOPBACK = new Set(['127.0.0.1', 'localhost', '::1']);
 
 /** Listens, loads the model, serves it until SIGTERM or SIGINT, then drains. */
@@ -36,7 +35,7 @@ export async function serve(options: ServeOptions): Promise<void> {
       port,
       host,
       drain: (deadlineMs) => completer.drain(deadlineMs),
-      drainMs: DRAIN_MS,
+      drainMs: options.drainMs,
     });
     try {
       const { url } = server;
@@ -55,7 +54,7 @@ export async function serve(options: ServeOptions): Promise<void> {
           stop.signal.addEventListener('abort', resolve, { once: true }),
         );
       }
-      write('\nStopping: running answers get 8 s to finish.');
+      write(`\nStopping: running answers get ${options.drainMs / 1000} s to finish.`);
     } finally {
       await server.close();
     }

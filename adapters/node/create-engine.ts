@@ -14,14 +14,17 @@ import type { MemoryTable } from '../../src/model/memory.ts';
 import type { LoadImage } from '../../src/prompt/load-images.ts';
 import { createPreparer } from '../../src/prompt/prepare.ts';
 import type { ObjectSource } from '../../src/weights/object-source.ts';
+import type { SessionRegistry } from '../../src/sessions/registry.ts';
 import { readJson } from '../../src/weights/read-json.ts';
 import { startOnnxBackend, type LoadingBackend } from '../onnx/backend.ts';
 import { cardOf } from './describe-model.ts';
 import { CHUNK_TOKENS, resolveSettings, type EngineOptions } from './engine-settings.ts';
 import { createNodeImageDecoder } from './image-decoder.ts';
+import { openKvStore } from './open-kv-store.ts';
 import { loadTokenizer } from './load-tokenizer.ts';
 import { requireMemory } from './memory-fit.ts';
 import { DEMO_MODEL, openModelSource } from './open-source.ts';
+import { openSessions } from './open-sessions.ts';
 import { createNodeSafeFetch } from './safe-fetch.ts';
 import { nodeSha256 } from './sha256.ts';
 
@@ -35,6 +38,8 @@ export interface LocalCompleter extends Completer {
 }
 
 const DEFAULT_MAX_WAITING = 64;
+/** Small files: what is not written within so long waits for nothing. */
+const SESSIONS_FLUSH_MS = 1_000;
 
 /**
  * Loads a model into this process and returns it as a completer.
@@ -91,6 +96,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
       ...(signal === undefined ? {} : { signal }),
     });
     const tokens = tokenBytesOf(tokenizer, checkpoint.config);
+    let sessions: SessionRegistry | null = null;
     const engine = createLocalEngine({
       backend,
       tokens,
@@ -104,12 +110,21 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
       maxWaiting: options.maxWaiting ?? DEFAULT_MAX_WAITING,
       kvBudgetBytes: settings.kvBudgetBytes,
       imageCacheBytes: settings.imageCacheBytes,
+      ...(options.kvStore === undefined
+        ? {}
+        : { kvStore: openKvStore(options.kvStore, checkpoint, backend, options) }),
       ...(options.prefillBudgetMs === undefined
         ? {}
         : { prefillBudgetMs: options.prefillBudgetMs }),
       speculates: options.speculates ?? false,
+      onTurn: ({ session, content, cachedTokens }) => {
+        const { tenant, id: sessionId, turn } = session;
+        sessions?.record(tenant, sessionId, content, { turn, savedTokens: cachedTokens });
+      },
       ...(options.onEvent === undefined ? {} : { onEvent: options.onEvent }),
     });
+    const registry = openSessions(engine, options);
+    sessions = registry;
     const preparer = createPreparer({
       tokenizer,
       model: checkpoint.config,
@@ -130,11 +145,17 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
     const local = Object.defineProperties(
       {
         ...completer,
+        sessions: registry,
         config: checkpoint.config,
         memory,
+        async drain(deadlineMs: number): Promise<void> {
+          await completer.drain(deadlineMs);
+          await registry.flush(AbortSignal.timeout(SESSIONS_FLUSH_MS)).catch(() => undefined);
+        },
         async close(): Promise<void> {
           // First of all, so that nothing waits for weights that will not come.
           const closed = checkpoint.close();
+          await registry.close();
           await completer.close();
           await closed;
         },

@@ -27,6 +27,21 @@ export interface EngineOptions {
    * of the memory that the model leaves, at most 8 GiB. 0 keeps none: such turns are computed again.
    */
   readonly kvBudgetBytes?: number;
+  /**
+   * Where keys and values outlive this process: a folder or `s3://bucket/prefix`. Every turn is written
+   * there when it ends, and read back by whatever replica of the same model and kind needs it.
+   */
+  readonly kvStore?: string;
+  /** Whether what the store holds is restored always, or where measured rates say that it is `faster` (default). */
+  readonly kvRestore?: 'faster' | 'always';
+  /** Days without use after which pages of `kvStore` are removed; default never. At least the sessions' time to live. */
+  readonly kvKeepDays?: number;
+  /** Milliseconds that a named conversation is kept after its last turn; default 24 hours. */
+  readonly sessionTtlMs?: number;
+  /** Bytes of host memory and store that a tenant's named conversations may take; default any. */
+  readonly sessionQuotaBytes?: number;
+  /** Named conversations of a tenant; default any. */
+  readonly sessionQuotaCount?: number;
   /** Milliseconds that prompt work may hold up running answers in one step; default 250. */
   readonly prefillBudgetMs?: number;
   /**

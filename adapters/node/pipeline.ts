@@ -84,6 +84,8 @@ async function toRequest(
     },
     choiceCount: 1,
     scope: '',
+    tenant: '',
+    sessionId: null,
     returnTokenIds: false,
     sampling: {
       maxTokens: options.maxTokens ?? null,

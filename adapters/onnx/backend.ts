@@ -1,3 +1,4 @@
+import { cpus } from 'node:os';
 import type { Backend } from '../../src/engine/backend.ts';
 import { checkStep } from '../../src/engine/check-step.ts';
 import type { RowRing } from '../../src/engine/row-ring.ts';
@@ -44,6 +45,8 @@ const DEFAULT_CHUNK_TOKENS = 256;
 export interface LoadingBackend extends Backend {
   /** Resolves when all weights are there; rejects as every step then does. */
   readonly loaded: Promise<void>;
+  /** What the bits of pages depend on besides the weights: kernels, and how they are used. */
+  readonly kvKind: string;
 }
 
 /**
@@ -131,6 +134,7 @@ export async function startOnnxBackend(options: OnnxBackendOptions): Promise<Loa
     const stateOf = (row: number): RowRing => cache.rows[placeOf(row)] as RowRing;
     const lengthOf = (row: number): number => stateOf(row).length;
 
+    const padsDecode = rowCount > 1 && singleRowDiffers.has(decoder.linearKind);
     const runStep = createStepRunner({
       config: text,
       checkpoint,
@@ -138,7 +142,7 @@ export async function startOnnxBackend(options: OnnxBackendOptions): Promise<Loa
       decodeLane,
       chunkLane,
       head,
-      padsDecode: rowCount > 1 && singleRowDiffers.has(decoder.linearKind),
+      padsDecode,
     });
     // Rows must hold still while a step or a move works on them.
     const turn = createExclusive('the backend');
@@ -160,6 +164,14 @@ export async function startOnnxBackend(options: OnnxBackendOptions): Promise<Loa
 
     return {
       loaded: decoder.loaded,
+      kvKind: [
+        'onnx-1',
+        precision,
+        process.arch,
+        cpus()[0]?.model ?? 'unknown',
+        decoder.linearKind,
+        padsDecode ? 'pairs' : 'single',
+      ].join(';'),
       config,
       rowCount,
       rowTokens: contextTokens,

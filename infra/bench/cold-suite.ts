@@ -1,8 +1,6 @@
-import { fork } from 'node:child_process';
 import { existsSync, linkSync, mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { fileURLToPath } from 'node:url';
 import { createFolderSource } from '../../adapters/node/folder-source.ts';
 import { createFolderStore } from '../../adapters/node/folder-store.ts';
 import { MANIFEST_KEY, readManifest } from '../../src/bundle/manifest.ts';
@@ -13,7 +11,7 @@ import { ensureBenchModel } from './bench-model.ts';
 import type { ColdResult, ColdTask, ColdWay } from './cold-child.ts';
 import { formatCold, type ColdRow } from './cold-report.ts';
 import { reportPart, runPart, writeResults } from './fork-suite.ts';
-import { startLinkServer } from './link-server.ts';
+import { serveLink, withLink } from './link-process.ts';
 import { ensureLlamaTool } from './llama-tool.ts';
 import { shapeOf } from './shapes.ts';
 import type { TextShape } from './shapes.ts';
@@ -124,35 +122,14 @@ async function ensureBundle(shape: TextShape): Promise<ColdBundle> {
   };
 }
 
-async function overLink(
+function overLink(
   folder: string,
   gigabits: number,
   task: Omit<ColdTask, 'origin'>,
 ): Promise<ColdResult> {
-  const entry = fileURLToPath(new URL('./main.js', import.meta.url));
-  const settings = JSON.stringify({ folder, bytesPerSecond: (gigabits * 1e9) / 8 });
-  const server = fork(entry, ['cold', '--serve', settings], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  });
-  try {
-    const origin = await new Promise<string>((resolvePort, reject) => {
-      server.once('message', (message: { readonly origin: string }) => resolvePort(message.origin));
-      server.once('exit', () => reject(new Error('the store ended early')));
-    });
-    return await runPart<ColdResult>(['cold', '--part', JSON.stringify({ ...task, origin })]);
-  } finally {
-    server.kill();
-  }
-}
-
-async function serveLink(settings: string): Promise<void> {
-  const { folder, bytesPerSecond } = JSON.parse(settings) as {
-    folder: string;
-    bytesPerSecond: number;
-  };
-  process.once('disconnect', () => process.exit(0));
-  const { origin } = await startLinkServer(folder, bytesPerSecond);
-  process.send?.({ origin });
+  return withLink(folder, gigabits, (origin) =>
+    runPart<ColdResult>(['cold', '--part', JSON.stringify({ ...task, origin })]),
+  );
 }
 
 async function asItIs(tokenizerJson: Uint8Array): Promise<Uint8Array> {

@@ -1,5 +1,6 @@
 import { createFolderSource } from '../../adapters/node/folder-source.ts';
-import { createOnnxBackend } from '../../adapters/onnx/backend.ts';
+import { openKvStore } from '../../adapters/node/open-kv-store.ts';
+import { startOnnxBackend } from '../../adapters/onnx/backend.ts';
 import type { Backend } from '../../src/engine/backend.ts';
 import type {
   Engine,
@@ -22,6 +23,8 @@ import type { TokenTimes } from './token-times.ts';
 export interface GemletStreamSettings extends StreamEngineSettings {
   readonly checkpoint: string;
   readonly kvBudgetBytes: number;
+  /** A folder or `s3://bucket/prefix` for pages; restored always. */
+  readonly kvStore?: string;
 }
 
 export interface OpenedEngine {
@@ -37,7 +40,7 @@ const IMAGE_CACHE_BYTES = 64 * 2 ** 20;
 export async function openGemletEngine(settings: GemletStreamSettings): Promise<OpenedEngine> {
   const checkpoint = await openCheckpoint(createFolderSource(settings.checkpoint));
   const { config } = checkpoint;
-  const backend = await createOnnxBackend({
+  const backend = await startOnnxBackend({
     checkpoint,
     precision: 'fast',
     head: 'int8',
@@ -45,6 +48,7 @@ export async function openGemletEngine(settings: GemletStreamSettings): Promise<
     rowCount: settings.rowCount,
     threads: settings.threads,
   });
+  await backend.loaded;
   const imageConfig = config.vision === null ? null : parseImageConfig({}, config.vision);
   const engine = createLocalEngine({
     backend,
@@ -55,6 +59,9 @@ export async function openGemletEngine(settings: GemletStreamSettings): Promise<
     clock: systemClock,
     maxWaiting: 64,
     kvBudgetBytes: settings.kvBudgetBytes,
+    ...(settings.kvStore === undefined
+      ? {}
+      : { kvStore: openKvStore(settings.kvStore, checkpoint, backend, { kvRestore: 'always' }) }),
     imageCacheBytes: IMAGE_CACHE_BYTES,
   });
   return {

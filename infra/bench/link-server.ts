@@ -1,8 +1,8 @@
-import { createReadStream, statSync } from 'node:fs';
+import { createReadStream, readdirSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join, normalize } from 'node:path';
+import { join, normalize, relative } from 'node:path';
 
 export interface LinkServer {
   /** `http://127.0.0.1:port`; objects of the folder are at `/bucket/<path>`, as S3 has them. */
@@ -57,7 +57,11 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const { pathname } = new URL(request.url ?? '/', 'http://host');
+  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://host');
+  if (searchParams.has('list-type')) {
+    response.end(listing(folder, searchParams.get('prefix') ?? ''));
+    return;
+  }
   const key = normalize(decodeURIComponent(pathname)).replace(/^\/bucket\//, '');
   let size: number;
   try {
@@ -104,4 +108,18 @@ function drained(response: ServerResponse): Promise<void> {
     };
     response.on('drain', done).on('close', done);
   });
+}
+
+/** One page of ListObjectsV2 with all objects whose key begins with `prefix`. */
+function listing(folder: string, prefix: string): string {
+  const parent = prefix.slice(0, prefix.lastIndexOf('/') + 1);
+  const entries = readdirSync(join(folder, parent), { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
+    .filter((key) => key.startsWith(prefix))
+    .map(
+      (key) =>
+        `<Contents><Key>${key}</Key><Size>${statSync(join(folder, key)).size}</Size></Contents>`,
+    );
+  return `<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated>${entries.join('')}</ListBucketResult>`;
 }

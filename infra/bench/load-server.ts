@@ -7,6 +7,10 @@ export interface LoadServer {
   readonly url: string;
   /** Resident memory of its process, in MB; null where there is no such process or no /proc. */
   rssMb(): number | null;
+  /** Asks it to end, and waits; resolves to its exit code. */
+  stop(): Promise<number | null>;
+  /** Ends it at once, as a machine that goes away does. */
+  kill(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -31,6 +35,15 @@ export async function startLoadServer(
     return {
       url,
       rssMb: () => residentMb(child.pid),
+      async stop() {
+        child.kill('SIGTERM');
+        await ended;
+        return child.exitCode;
+      },
+      async kill() {
+        child.kill('SIGKILL');
+        await ended;
+      },
       async close() {
         child.kill('SIGTERM');
         const timer = setTimeout(() => child.kill('SIGKILL'), CLOSE_TIMEOUT_MS);

@@ -23,7 +23,7 @@ bench-results/engine-<time>.json. Models and llama.cpp are kept in .cache/bench 
   --only ENGINE     gemlet or llama alone
   --help
 
-Other suites: batch, cold, draft, kv and load; each has --help
+Other suites: batch, cold, draft, kv, load and restore; each has --help
 `;
 
 /** Room for the longest decode measurement. */
@@ -133,6 +133,8 @@ interface Suite {
 const SUITES: Readonly<Record<string, () => Promise<Suite>>> = {
   batch: () => import('./batch-suite.ts').then((m) => ({ usage: m.BATCH_USAGE, run: m.runBatch })),
   kv: () => import('./kv-suite.ts').then((m) => ({ usage: m.KV_USAGE, run: m.runKv })),
+  restore: () =>
+    import('./restore-suite.ts').then((m) => ({ usage: m.RESTORE_USAGE, run: m.runRestore })),
   load: () => import('./load-suite.ts').then((m) => ({ usage: m.LOAD_USAGE, run: m.runLoad })),
   cold: () => import('./cold-suite.ts').then((m) => ({ usage: m.COLD_USAGE, run: m.runColdSuite })),
   draft: () => import('./draft-suite.ts').then((m) => ({ usage: m.DRAFT_USAGE, run: m.runDraft })),

@@ -72,6 +72,7 @@ export async function openBundle(
   return {
     name: source.name,
     source: files,
+    fingerprint: manifest.fingerprint,
     config,
     defaults: parseGenerationConfig(generationConfig),
     files: manifest.files.map(({ key }) => key),

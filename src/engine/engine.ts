@@ -1,3 +1,4 @@
+import type { KvStoreStats } from './kv/kv-store.ts';
 import type { ModelConfig } from '../model/config.ts';
 
 /**
@@ -45,6 +46,8 @@ export interface EngineStats {
     readonly bytes: number;
     readonly budgetBytes: number;
   };
+  /** The store beyond host memory; null where there is none. */
+  readonly store: KvStoreStats | null;
   readonly totals: EngineTotals;
 }
 
@@ -97,6 +100,17 @@ export interface PreparedPrompt {
   readonly assistantSpans: readonly TokenSpan[];
   /** Sequences share keys and values only within one scope: a tenant, as a rule. */
   readonly scope: string;
+  /** The conversation whose turn this is, where it has a name. */
+  readonly session?: SessionRef | null;
+}
+
+export interface SessionRef {
+  /** Who it belongs to; opaque. */
+  readonly tenant: string;
+  /** Unique within the tenant. */
+  readonly id: string;
+  /** Names the turn: choices of one request have the same. */
+  readonly turn: string;
 }
 
 /** Tokens [start, end). */

@@ -6,16 +6,19 @@ import type {
   Engine,
   EngineModel,
   EngineState,
-  EngineStats,
   GenerateEvent,
   PreparedImage,
   PreparedPrompt,
   SamplingParams,
+  SessionRef,
   TokenBytes,
 } from './engine.ts';
 import type { EngineEvent } from './engine-event.ts';
+import { engineStats } from './engine-stats.ts';
 import { createImageEncoder } from './image-encoder.ts';
-import { createKvMemory } from './kv/kv-memory.ts';
+import { createKvMemory, PAGE_TOKENS, type KvPlaces } from './kv/kv-memory.ts';
+import { createBringIn } from './kv/bring-in.ts';
+import type { KvContent, KvStore, KvStored } from './kv/kv-store.ts';
 import { createSaidMemory } from './said.ts';
 import { Sequence } from './sequence.ts';
 import { createSpeculation } from './speculation.ts';
@@ -46,10 +49,29 @@ export interface LocalEngineOptions {
    * stream stalls meanwhile.
    */
   readonly sliceMs?: number;
+  /** Where keys and values outlive this process; needs `kvBudgetBytes`. Closed with the engine. */
+  readonly kvStore?: KvStore;
+  /** A turn of a conversation that has a name is over. Must not throw. */
+  readonly onTurn?: (turn: EndedTurn) => void;
   /** Drafts from the prompt for an answer that runs alone; see {@link Speculation}. Default off. */
   readonly speculates?: boolean;
   /** Observes the engine; must not throw. */
   readonly onEvent?: (event: EngineEvent) => void;
+}
+
+export interface EndedTurn {
+  readonly session: SessionRef;
+  /** Everything computed: prompt and answer, but for its last token. Does not change any more. */
+  readonly content: KvContent;
+  /** Prompt tokens that were not computed. */
+  readonly cachedTokens: number;
+}
+
+/** What a local engine can do with contents, beside generating. */
+export interface LocalEngine extends Engine {
+  where(content: KvContent): KvPlaces & KvStored;
+  /** Removes a content from every tier but for what others share with it. @throws the store's failure */
+  forget(content: KvContent, kept: readonly KvContent[], signal?: AbortSignal): Promise<void>;
 }
 
 const DEFAULT_PREFILL_BUDGET_MS = 250;
@@ -63,12 +85,13 @@ const SAID_TOKENS = 2 ** 20;
  * backend. The loop runs only while there is something to compute.
  * @throws RangeError when model and backend do not fit together
  */
-export function createLocalEngine(options: LocalEngineOptions): Engine {
+export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
   const { backend, tokens, model, clock, maxWaiting } = options;
   checkFit(options);
   const { eosIds, vocabSize } = model.config.text;
   const tokensPerImage = model.config.vision?.tokensPerImage ?? 0;
   const onEvent = options.onEvent ?? ((): void => undefined);
+  const budgetBytes = options.kvBudgetBytes ?? 0;
   const said = createSaidMemory({ maxTokens: SAID_TOKENS, tokens, tokensPerImage });
   const encoder = createImageEncoder({
     backend,
@@ -79,9 +102,17 @@ export function createLocalEngine(options: LocalEngineOptions): Engine {
   const kv = createKvMemory({
     backend,
     tokensPerImage,
-    budgetBytes: options.kvBudgetBytes ?? 0,
+    budgetBytes,
     onFailure: (error) => onEvent({ type: 'kv-failed', error }),
     ...(options.pageTokens === undefined ? {} : { pageTokens: options.pageTokens }),
+  });
+  const { kvStore = null } = options;
+  const tier = createBringIn({
+    kv,
+    store: kvStore,
+    pageTokens: options.pageTokens ?? PAGE_TOKENS,
+    prefillTokensPerSecond: () => loop.prefillTokensPerSecond,
+    onTurn: options.onTurn ?? ((): void => undefined),
   });
   const loop = createStepLoop({
     backend,
@@ -94,21 +125,25 @@ export function createLocalEngine(options: LocalEngineOptions): Engine {
     prefillBudgetMs: options.prefillBudgetMs ?? DEFAULT_PREFILL_BUDGET_MS,
     sliceMs: options.sliceMs ?? Number.POSITIVE_INFINITY,
     onEvent,
+    beforeRelease: (sequence) => tier.keep(sequence),
   });
+  /** Prompts that are fetched from the store before they queue. */
+  let fetching = 0;
   let state: EngineState = 'ready';
   let closing: Promise<void> | null = null;
 
-  function enqueue(asked: PreparedPrompt, params: SamplingParams): Sequence {
+  function admit(asked: PreparedPrompt, params: SamplingParams): Sequence {
     if (state !== 'ready') throw notServing(state);
     checkPrompt(model, asked, params);
     // What is reported of prompt tokens must be of those that were sent.
     const isMeasured = params.promptLogprobs !== null;
     const prompt = isMeasured ? asked : said.resolve(asked, model.contextTokens - params.maxTokens);
     const free = backend.rowCount - loop.running.length;
-    if (loop.waiting.length >= maxWaiting + free) {
-      throw queueFull(loop.waiting.length, backend.rowCount, loop.meanSequenceMs);
+    const waiting = loop.waiting.length + fetching;
+    if (waiting >= maxWaiting + free) {
+      throw queueFull(waiting, backend.rowCount, loop.meanSequenceMs);
     }
-    const sequence = new Sequence({
+    return new Sequence({
       prompt,
       params,
       tokens,
@@ -117,8 +152,19 @@ export function createLocalEngine(options: LocalEngineOptions): Engine {
       arrivedMs: clock.now(),
       onRoom: () => loop.wake(),
     });
-    loop.add(sequence);
-    return sequence;
+  }
+
+  async function fetchPages(sequence: Sequence, signal: AbortSignal | undefined): Promise<void> {
+    fetching++;
+    try {
+      await tier.fetch(sequence, signal);
+    } catch (error) {
+      signal?.throwIfAborted();
+      onEvent({ type: 'kv-failed', error });
+    } finally {
+      fetching--;
+    }
+    if (state !== 'ready') throw notServing(state);
   }
 
   function remember(sequence: Sequence): void {
@@ -132,10 +178,15 @@ export function createLocalEngine(options: LocalEngineOptions): Engine {
     signal?: AbortSignal,
   ): AsyncGenerator<GenerateEvent, void, undefined> {
     signal?.throwIfAborted();
-    const sequence = enqueue(prompt, params);
+    const sequence = admit(prompt, params);
+    if (kvStore === null) loop.add(sequence);
     const onAbort = (): void => loop.cancel(sequence, signal?.reason);
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
+      if (kvStore !== null) {
+        await fetchPages(sequence, signal);
+        if (sequence.outcome === null) loop.add(sequence);
+      }
       for (;;) {
         const event = await sequence.events.next();
         if (event === null) return;
@@ -148,36 +199,6 @@ export function createLocalEngine(options: LocalEngineOptions): Engine {
     }
   }
 
-  function stats(): EngineStats {
-    const { running, waiting, totals } = loop;
-    const { warmRows, pages, hits, queryTokens, restored } = kv.stats();
-    const images = encoder.stats();
-    let used = 0;
-    for (const { computed } of running) used += computed;
-    return {
-      running: running.length,
-      waiting: waiting.length,
-      rowCount: backend.rowCount,
-      warmRows,
-      kvUsage: used / (backend.rowCount * backend.rowTokens),
-      pages: {
-        count: pages.count,
-        bytes: pages.bytes,
-        budgetBytes: options.kvBudgetBytes ?? 0,
-      },
-      totals: {
-        ...totals,
-        prefixQueryTokens: queryTokens,
-        prefixHitTokens: hits,
-        pagesWritten: pages.written,
-        pagesRestored: restored,
-        pagesEvicted: pages.evicted,
-        imagesEncoded: images.encoded,
-        imageHits: images.hits,
-      },
-    };
-  }
-
   async function close(): Promise<void> {
     state = 'closed';
     loop.failAll(notServing('closed'));
@@ -185,6 +206,7 @@ export function createLocalEngine(options: LocalEngineOptions): Engine {
     await encoder.settled();
     encoder.clear();
     kv.clear();
+    await kvStore?.close();
     await backend.close();
   }
 
@@ -194,7 +216,20 @@ export function createLocalEngine(options: LocalEngineOptions): Engine {
       return state;
     },
     generate,
-    stats,
+    stats: () => engineStats({ backend, kv, encoder, loop, kvStore, budgetBytes }),
+    where: ({ scope, words }) => ({
+      ...kv.where(scope, words),
+      ...(kvStore?.stored(words) ?? { storeTokens: 0, storeBytes: 0 }),
+    }),
+    async forget(content, kept, signal) {
+      const sameScope = kept.filter(({ scope }) => scope === content.scope);
+      kv.forget(
+        content.scope,
+        content.words,
+        sameScope.map(({ words }) => words),
+      );
+      await kvStore?.forget(content, sameScope, signal);
+    },
     async drain(deadlineMs) {
       if (state === 'closed') return;
       state = 'draining';
@@ -204,8 +239,10 @@ export function createLocalEngine(options: LocalEngineOptions): Engine {
         () => undefined,
       );
       await Promise.race([loop.idle(), deadline]);
-      timer.abort();
       await loop.idle();
+      // Whatever time is left goes to what is not written yet.
+      await Promise.race([kvStore?.flush(timer.signal).catch(() => undefined), deadline]);
+      timer.abort();
     },
     close() {
       closing ??= close();

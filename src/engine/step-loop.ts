@@ -26,6 +26,8 @@ export interface StepLoopOptions {
   /** Milliseconds after which a running sequence makes way for a waiting one; may be Infinity. */
   readonly sliceMs: number;
   readonly onEvent: (event: EngineEvent) => void;
+  /** Called with sequences that ended, before they lose their row; null: nothing to do. */
+  readonly beforeRelease: ((sequence: Sequence) => Promise<void>) | null;
 }
 
 /** The sequences of an engine and the steps that compute them; runs only while there is work. */
@@ -33,6 +35,8 @@ export interface StepLoop {
   readonly running: readonly Sequence[];
   readonly waiting: readonly Sequence[];
   readonly totals: LoopTotals;
+  /** How fast prompts are computed; null before any was. */
+  readonly prefillTokensPerSecond: number | null;
   /** Milliseconds a sequence takes from row to end, lately. */
   readonly meanSequenceMs: number;
   add(sequence: Sequence): void;
@@ -100,7 +104,7 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
 
   async function stepWhilePossible(): Promise<void> {
     for (;;) {
-      reap();
+      await reap();
       const startedMs = clock.now();
       await admit();
       kv.gather(running);
@@ -121,7 +125,7 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
   }
 
   /** Lets go of sequences that ended since the last step, or whose image failed. */
-  function reap(): void {
+  async function reap(): Promise<void> {
     const nowMs = clock.now();
     for (const sequence of running) {
       sequence.pausedSinceMs = sequence.isPaused ? (sequence.pausedSinceMs ?? nowMs) : null;
@@ -135,6 +139,7 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
     if (ended.length === 0) return;
     running = running.filter(({ outcome }) => outcome === null);
     for (const sequence of ended) {
+      await options.beforeRelease?.(sequence);
       kv.release(sequence, !sequence.isBroken);
       end(sequence);
     }
@@ -236,6 +241,9 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
     },
     get waiting() {
       return waiting;
+    },
+    get prefillTokensPerSecond() {
+      return meter.prefillTokensPerSecond;
     },
     get meanSequenceMs() {
       return meanSequenceMs;

@@ -11,6 +11,8 @@ export interface StepMeter {
   readonly phaseMs: PhaseTimes;
   readonly phases: Pick<PhaseTimer, 'add'>;
   observe(plan: Plan<Sequence>, durationMs: number): void;
+  /** Of prompts; null before anything was measured. */
+  readonly prefillTokensPerSecond: number | null;
   /** Prompt tokens from `start` on that take about `budgetMs`. */
   tokensIn(budgetMs: number, start: number): number;
 }
@@ -31,6 +33,9 @@ export function createStepMeter(): StepMeter {
       return phases.read();
     },
     phases,
+    get prefillTokensPerSecond() {
+      return rate.tokensPerSecond();
+    },
     observe({ decode, chunk, draft }, durationMs) {
       const chunkTokens = chunk === null ? 0 : chunk.end - chunk.start;
       steps++;

@@ -9,6 +9,8 @@ export interface StepRate {
   observe(durationMs: number, decodeCount: number, chunkTokens: number, chunkStart: number): void;
   /** Prompt tokens from `start` on that take about `budgetMs`; a few before anything was measured. */
   tokensIn(budgetMs: number, start: number): number;
+  /** Of prompts near their start, alone or beside decodes; null before anything was measured. */
+  tokensPerSecond(): number | null;
 }
 
 /** Weight of the newest measurement in the moving averages. */
@@ -50,6 +52,10 @@ export function createStepRate(): StepRate {
       const rate = rateAt(Math.floor(start / DEPTH_TOKENS));
       if (rate === undefined) return FIRST_CHUNK_TOKENS;
       return Math.floor((PLANNED_PART * Math.max(0, budgetMs)) / rate);
+    },
+    tokensPerSecond() {
+      const rate = rateAt(0);
+      return rate === undefined || rate === 0 ? null : 1000 / rate;
     },
   };
 }

@@ -3,6 +3,7 @@ import type { Completer } from '../completer.ts';
 import type { Jobs } from '../jobs.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { RequestContext, RequestLimits } from '../openai/request-context.ts';
+import { headerSessionKey } from '../sessions/session-key.ts';
 import type { ColdTiming, Hold } from './cold.ts';
 import type { RequestTrace } from './request-events.ts';
 
@@ -41,7 +42,8 @@ export async function requestContext(
   hold: Hold,
 ): Promise<RequestContext> {
   const { limits, randomSeed } = parts;
-  return { card: await hold.card(), limits, randomSeed, tenant: tenantOf(c) };
+  const sessionKey = headerSessionKey(c.req.raw.headers);
+  return { card: await hold.card(), limits, randomSeed, tenant: tenantOf(c), sessionKey };
 }
 
 /** Who was let in; '' where everyone is. */

@@ -7,7 +7,21 @@ import type { RequestLimits } from '../openai/request-context.ts';
  */
 export async function readJson(request: Request, limits: RequestLimits): Promise<unknown> {
   checkContentType(request);
+  return parseJson(await readBytes(request, limits.maxBodyBytes), limits);
+}
+
+/**
+ * The same where all fields are optional: an empty body is an empty object.
+ * @throws ServeError unsupported_media_type, body_too_large, invalid_request
+ */
+export async function readOptionalJson(request: Request, limits: RequestLimits): Promise<unknown> {
   const bytes = await readBytes(request, limits.maxBodyBytes);
+  if (bytes.length === 0) return {};
+  checkContentType(request);
+  return parseJson(bytes, limits);
+}
+
+function parseJson(bytes: Uint8Array, limits: RequestLimits): unknown {
   const text = decodeUtf8(bytes);
   if (text.trim() === '') {
     throw new ServeError('invalid_request', 'The request body is empty; send a JSON object.');

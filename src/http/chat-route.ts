@@ -10,6 +10,7 @@ import { readJson } from './body.ts';
 import { createHold } from './cold.ts';
 import { tracedCompletion } from './completion-events.ts';
 import { prefersJob, refuseStreamedJob } from './job-routes.ts';
+import { echoSession } from './session-routes.ts';
 
 /** `POST /v1/chat/completions`. */
 export function chatRoute(parts: AppParts): Handler<AppEnv> {
@@ -20,6 +21,7 @@ export function chatRoute(parts: AppParts): Handler<AppEnv> {
     const context = await requestContext(c, parts, hold);
     const call = parseChatRequest(body, context);
     if (call.stream && prefersJob(c.req.raw)) refuseStreamedJob();
+    echoSession(c, call.request.sessionId);
     const trace = c.get('trace');
     const meta = createAnswerMeta('chatcmpl', context.card.id, clock);
     const shape: ChatShape = {

@@ -16,6 +16,7 @@ import { readJson } from './body.ts';
 import { createHold } from './cold.ts';
 import { tracedCompletion } from './completion-events.ts';
 import { prefersJob, refuseStreamedJob } from './job-routes.ts';
+import { echoSession } from './session-routes.ts';
 
 /** Prompts of one request that run at once: enough to fill a batch, few enough to be fair. */
 const PROMPT_CONCURRENCY = 8;
@@ -29,6 +30,7 @@ export function completionsRoute(parts: AppParts): Handler<AppEnv> {
     const context = await requestContext(c, parts, hold);
     const call = parseCompletionsRequest(body, context);
     if (call.stream && prefersJob(c.req.raw)) refuseStreamedJob();
+    echoSession(c, call.requests[0]?.sessionId ?? null);
     const trace = c.get('trace');
     const meta = createAnswerMeta('cmpl', context.card.id, clock);
     const sources = call.requests.map(

@@ -6,7 +6,7 @@ import { errorResponse } from './error-response.ts';
 
 /** A path with a method it answers; GET paths answer HEAD too. */
 export interface Route {
-  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   readonly path: string;
   readonly handler: Handler<AppEnv>;
 }
@@ -14,6 +14,7 @@ export interface Route {
 const ALLOW: Readonly<Record<Route['method'], string>> = {
   GET: 'GET, HEAD',
   POST: 'POST',
+  PUT: 'PUT',
   DELETE: 'DELETE',
 };
 
@@ -33,7 +34,7 @@ export function addRoutes(app: Hono<AppEnv>, routes: readonly Route[]): void {
     });
   }
   app.notFound((c) => {
-    const known = [...paths.keys()].map((path) => path.replace(/:id.*/, ':id')).join(', ');
+    const known = [...paths.keys()].map((path) => path.replace(/\{.*\}/, '')).join(', ');
     return errorResponse(
       new ServeError('not_found', `There is no ${printable(c.req.path)}; known paths: ${known}.`),
     );

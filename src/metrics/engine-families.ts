@@ -72,6 +72,24 @@ export function engineFamilies(completer: Completer): readonly Family[] {
     counter('gemlet_prefix_hit_tokens_total', 'Prompt tokens reused, by where they were.', (s) =>
       byLabel('tier', { ...s.totals.prefixHitTokens }),
     ),
+    gauge('gemlet_kv_store_queued_bytes', 'Bytes of KV pages not yet in the store.', (s) =>
+      s.store === null ? [] : [{ value: s.store.queuedBytes }],
+    ),
+    counter('gemlet_kv_store_pages_total', 'KV pages of the store by what happened to them.', (s) =>
+      s.store === null
+        ? []
+        : byLabel('event', {
+            written: s.store.writtenPages,
+            dropped: s.store.droppedPages,
+            fetched: s.store.fetchedPages,
+            ...s.store.refused,
+          }),
+    ),
+    counter('gemlet_kv_store_bytes_total', 'Bytes moved to and from the store.', (s) =>
+      s.store === null
+        ? []
+        : byLabel('direction', { written: s.store.writtenBytes, fetched: s.store.fetchedBytes }),
+    ),
     counter('gemlet_pages_total', 'KV pages by what happened to them.', (s) =>
       byLabel('event', {
         written: s.totals.pagesWritten,

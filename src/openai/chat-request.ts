@@ -4,6 +4,7 @@ import type { ChatMessage } from '../prompt/messages.ts';
 import { booleanField, integerField } from './fields.ts';
 import { parseMessages } from './messages.ts';
 import { checkModel } from './model-field.ts';
+import { sessionKeyOf } from '../sessions/session-key.ts';
 import { type JsonObject, invalid, parseBody, parseFields } from './parse.ts';
 import type { RequestContext } from './request-context.ts';
 import { samplingSchema, toSampling, toScope } from './sampling-fields.ts';
@@ -69,6 +70,8 @@ export function parseChatRequest(raw: unknown, context: RequestContext): ChatCal
       prompt: parseChatPrompt(body, context),
       choiceCount: sampling.n ?? 1,
       scope: toScope(sampling, context.tenant),
+      tenant: context.tenant,
+      sessionId: sessionKeyOf(context.sessionKey, sampling.prompt_cache_key),
       sampling: toSampling(sampling, maxTokens, counts, context),
       returnTokenIds: sampling.return_token_ids ?? false,
     },

@@ -1,5 +1,6 @@
 import * as z from 'zod/mini';
 import type { CompletionRequest, PromptInput } from '../completer.ts';
+import { sessionKeyOf } from '../sessions/session-key.ts';
 import { booleanField, integerField } from './fields.ts';
 import { checkModel } from './model-field.ts';
 import { invalid, kindOf, parseBody, parseFields } from './parse.ts';
@@ -66,12 +67,15 @@ export function parseCompletionsRequest(raw: unknown, context: RequestContext): 
   const maxTokens = sampling.max_tokens ?? DEFAULT_MAX_TOKENS;
   const shared = toSampling(sampling, maxTokens, counts, context);
   const scope = toScope(sampling, context.tenant);
+  const sessionId = sessionKeyOf(context.sessionKey, sampling.prompt_cache_key);
   const returnTokenIds = sampling.return_token_ids ?? false;
   return {
     requests: prompts.map((prompt, index) => ({
       prompt,
       choiceCount,
       scope,
+      tenant: context.tenant,
+      sessionId,
       // Without a seed of its own every prompt draws another one: equal prompts may differ.
       sampling:
         index === 0 || sampling.seed !== undefined

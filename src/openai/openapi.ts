@@ -4,7 +4,14 @@ import { chatSchema, templateSchema } from './chat-request.ts';
 import { completionsSchema, promptSchema } from './completions-request.ts';
 import { messageSchema } from './messages.ts';
 import { modelSchema } from './model-field.ts';
+import {
+  SESSION_HEADERS,
+  SESSION_LIST_PARAMETERS,
+  SESSION_LIST_SCHEMA,
+  SESSION_SCHEMA,
+} from './openapi-sessions.ts';
 import { samplingSchema } from './sampling-fields.ts';
+import { sessionChangeSchema, sessionForkSchema } from './session-request.ts';
 import { detokenizeSchema, tokenizeSchema } from './tokenize-request.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -43,6 +50,25 @@ export function openApiDocument(card: ModelCard): Json {
         ...get('Fetch an answer asked for with Prefer: respond-async.', ['id'], JOB_REF),
         ...withoutBody('delete', 'Cancel and forget such an answer.', ['id']),
       },
+      '/v1/sessions': {
+        get: {
+          summary: 'List your sessions, latest created first.',
+          parameters: SESSION_LIST_PARAMETERS,
+          responses: answered({ $ref: '#/components/schemas/SessionList' }),
+        },
+      },
+      '/v1/sessions/{id}': {
+        ...get('Describe a session and where its keys and values lie.', ['id'], SESSION_REF),
+        put: sessionChange('Change metadata or lifetime.', sessionChangeSchema, true),
+        ...withoutBody('delete', 'Forget a session in memory and store.', ['id']),
+      },
+      '/v1/sessions/{id}/fork': {
+        post: sessionChange(
+          'Make a session that goes on from what this one holds now.',
+          sessionForkSchema,
+          false,
+        ),
+      },
       '/tokenize': post('Turn text or messages into token ids.', 'TokenizeRequest', false),
       '/detokenize': post('Turn token ids into text.', 'DetokenizeRequest', false),
       '/health/startup': get('Tell whether loading has finished.'),
@@ -59,6 +85,8 @@ export function openApiDocument(card: ModelCard): Json {
         TokenizeRequest: tokenize,
         DetokenizeRequest: detokenize,
         Job: JOB_SCHEMA,
+        Session: SESSION_SCHEMA,
+        SessionList: SESSION_LIST_SCHEMA,
         Error: ERROR_SCHEMA,
       },
     },
@@ -100,6 +128,7 @@ const JOB_SCHEMA: Json = {
   },
 };
 const JOB_REF: Json = { $ref: '#/components/schemas/Job' };
+const SESSION_REF: Json = { $ref: '#/components/schemas/Session' };
 
 /** What `Prefer: respond-async` adds to a route. */
 const PREFER_HEADER: Json = {
@@ -140,7 +169,7 @@ function post(summary: string, schema: string, completes: boolean): Json {
   return {
     post: {
       summary,
-      ...(completes ? { parameters: [PREFER_HEADER] } : {}),
+      ...(completes ? { parameters: [PREFER_HEADER, ...SESSION_HEADERS] } : {}),
       requestBody: { required: true, content },
       responses: {
         200: { description: 'The answer.', content: answer },
@@ -171,15 +200,28 @@ function withoutBody(
   return {
     [method]: {
       summary,
-      parameters: parameters.map((name) => ({
-        name,
-        in: 'path',
-        required: true,
-        schema: { type: 'string' },
-      })),
+      parameters: parameters.map(pathParameter),
       responses: { 200: { description: 'The answer.', content }, default: failure() },
     },
   };
+}
+
+function sessionChange(summary: string, schema: z.ZodMiniType, required: boolean): Json {
+  return {
+    summary,
+    parameters: [pathParameter('id')],
+    requestBody: { required, content: { 'application/json': { schema: jsonSchema(schema) } } },
+    responses: answered(SESSION_REF),
+  };
+}
+
+function pathParameter(name: string): Json {
+  return { name, in: 'path', required: true, schema: { type: 'string' } };
+}
+
+function answered(schema: Json): Json {
+  const content = { 'application/json': { schema } };
+  return { 200: { description: 'The answer.', content }, default: failure() };
 }
 
 function failure(): Json {

@@ -8,6 +8,8 @@ export interface RequestContext {
   readonly randomSeed: () => number;
   /** Who was let in; '' where everyone is. */
   readonly tenant: string;
+  /** The session that the request's headers name; null where none does. */
+  readonly sessionKey: string | null;
 }
 
 /** Bounds on what one request may ask for; beyond them it is refused with 400 or 413. */

@@ -1,5 +1,6 @@
 import * as z from 'zod/mini';
 import type { CompletionRequest, ModelCard } from '../completer.ts';
+import { SESSION_KEY, SESSION_KEY_RULE } from '../sessions/session-key.ts';
 import { booleanField, integerField, listOf, numberField } from './fields.ts';
 import { invalid } from './parse.ts';
 
@@ -23,6 +24,7 @@ export interface SamplingFields {
   readonly ignore_eos?: boolean | undefined;
   readonly return_token_ids?: boolean | undefined;
   readonly cache_salt?: string | undefined;
+  readonly prompt_cache_key?: string | undefined;
 }
 
 /** OpenAI's own bound on `n`. */
@@ -86,6 +88,16 @@ export const samplingSchema: z.ZodMiniType<SamplingFields> = z.object({
         z.maxLength(MAX_SALT_CHARACTERS),
         z.describe(
           'Only requests with the same salt and API key reuse what is cached of this one.',
+        ),
+      ),
+  ),
+  prompt_cache_key: z.optional(
+    z
+      .string()
+      .check(
+        z.regex(SESSION_KEY, SESSION_KEY_RULE),
+        z.describe(
+          'Names the session; the headers x-session-affinity and x-session-id win over it.',
         ),
       ),
   ),

@@ -1,4 +1,5 @@
 import type { SamplingDefaults } from '../completer.ts';
+import { sha256Hex } from '../lib/sha256-hex.ts';
 import { parseGenerationConfig } from '../model/generation-config.ts';
 import { jsonFields } from '../model/json-fields.ts';
 import { hasTiedHead, parseModelConfig } from '../model/parse-config.ts';
@@ -15,6 +16,8 @@ import { findShards, listNames, missingFile } from './shard-index.ts';
 export interface OpenedCheckpoint extends Checkpoint {
   /** Of the model's small files. */
   readonly source: ObjectSource;
+  /** Equal for equal weights: of a bundle by their content, else by the files' names, sizes and etags. */
+  readonly fingerprint: string;
   /** From generation_config.json. */
   readonly defaults: SamplingDefaults;
   /** The weight files. */
@@ -69,10 +72,23 @@ async function open(source: ObjectSource, signal?: AbortSignal): Promise<OpenedC
   return {
     ...createCheckpointReader(source, config, checked),
     source,
+    fingerprint: await fingerprintOf(source, configJson, shards.files, signal),
     defaults,
     files: shards.files,
     ignored: [...unknown, ...unused.map(([, tensor]) => tensor.storedName)].toSorted(),
   };
+}
+
+/** Reading all weights to tell them apart would take as long as loading them. */
+async function fingerprintOf(
+  source: ObjectSource,
+  configJson: unknown,
+  files: readonly string[],
+  signal?: AbortSignal,
+): Promise<string> {
+  const parts: unknown[] = [configJson];
+  for (const key of files) parts.push([key, await source.head(key, signal)]);
+  return sha256Hex(new TextEncoder().encode(JSON.stringify(parts)));
 }
 
 function embeddingDtypeOf(

@@ -152,6 +152,8 @@ function request(demoCase: DemoCase, temperature = 0, seed = 0): CompletionReque
     },
     choiceCount: 1,
     scope: '',
+    tenant: '',
+    sessionId: null,
     returnTokenIds: true,
     sampling: {
       maxTokens: 64,

@@ -16,7 +16,13 @@ async function withBrokenServer(work: (server: LoadServer) => Promise<void>): Pr
   const app = { fetch: () => new Response('broken', { status: 500 }) };
   const server = await startServer({ app, port: 0 });
   try {
-    await work({ url: server.url, rssMb: () => null, close: () => server.close() });
+    await work({
+      url: server.url,
+      rssMb: () => null,
+      stop: () => Promise.resolve(0),
+      kill: () => Promise.resolve(),
+      close: () => server.close(),
+    });
   } finally {
     await server.close();
   }

@@ -9,6 +9,7 @@ const context: RequestContext = {
   limits: DEFAULT_LIMITS,
   randomSeed: () => 77,
   tenant: '',
+  sessionKey: null,
 };
 const messages = [{ role: 'user', content: 'Hi' }];
 

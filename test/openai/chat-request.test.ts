@@ -8,6 +8,7 @@ const context: RequestContext = {
   limits: DEFAULT_LIMITS,
   randomSeed: () => 77,
   tenant: '',
+  sessionKey: null,
 };
 const messages = [{ role: 'user', content: 'Hi' }];
 
@@ -32,6 +33,8 @@ describe('defaults', () => {
         },
         choiceCount: 1,
         scope: '',
+        tenant: '',
+        sessionId: null,
         sampling: {
           maxTokens: null,
           temperature: 1,
@@ -133,7 +136,6 @@ describe('defaults', () => {
       store: true,
       service_tier: 'auto',
       parallel_tool_calls: true,
-      prompt_cache_key: 'k',
       reasoning_effort: 'low',
       frobnicate: [1],
       stream_options: { continuous_usage_stats: true },

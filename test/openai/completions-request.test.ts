@@ -16,6 +16,7 @@ function parse(body: object, over: Partial<RequestContext> = {}): CompletionsCal
     limits,
     randomSeed: () => ++seed,
     tenant: '',
+    sessionKey: null,
     ...over,
   });
 }

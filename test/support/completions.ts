@@ -10,6 +10,8 @@ export function request(
     prompt: { type: 'text', text: 'Hello', addBos: true },
     choiceCount: 1,
     scope: '',
+    tenant: '',
+    sessionId: null,
     sampling: { ...GREEDY, temperature: 1, stop: [], maxTokens: 10, seed: 5, ...sampling },
     returnTokenIds: false,
     ...rest,

@@ -34,6 +34,13 @@ export interface HostPages {
   keepFull(row: number, content: RowContent, from: number): Promise<void>;
   /** Writes the tokens of a row behind its last full page. */
   keepTail(row: number, content: RowContent): Promise<void>;
+  /** The pages that hold the start of a content, ascending. */
+  pagesOf(scope: string, words: Int32Array): readonly KvPage[];
+  /** Takes pages from elsewhere, ascending, whose parents are here or among them. */
+  add(scope: string, words: Int32Array, pages: readonly KvPage[]): void;
+  /** How many tokens from the start are held, and the bytes of their pages. */
+  held(scope: string, words: Int32Array): { readonly tokens: number; readonly bytes: number };
+  forget(scope: string, words: Int32Array, kept: readonly Int32Array[]): void;
   clear(): void;
   stats(): PageTreeStats;
 }
@@ -84,6 +91,19 @@ export function createHostPages(options: HostPagesOptions): HostPages {
       const start = Math.floor(content.length / pageTokens) * pageTokens;
       if (start < content.length) await write(row, content, start, content.length);
     },
+    pagesOf: (scope, words) =>
+      tree.match(scope, words, words.length, false).nodes.map(({ page }) => page),
+    add(scope, words, pages) {
+      for (const page of pages) {
+        const { global, local } = backend.kvTokenBytes;
+        if (!tree.fits(page.count * (global + local)) || !tree.insert(scope, words, page)) return;
+      }
+    },
+    held(scope, words) {
+      const { nodes, length } = tree.match(scope, words, words.length, false);
+      return { tokens: length, bytes: nodes.reduce((sum, node) => sum + node.bytes, 0) };
+    },
+    forget: (scope, words, kept) => tree.forget(scope, words, kept),
     clear: () => tree.clear(),
     stats: () => tree.stats(),
   };

@@ -1,9 +1,10 @@
-import type { Backend } from '../backend.ts';
+import type { Backend, KvPage } from '../backend.ts';
 import { commonPrefix, outsideImages } from './content.ts';
 import { gather, type Swap } from './gather.ts';
 import { createHostPages } from './host-pages.ts';
 import type { PageTreeStats } from './page-tree.ts';
-import { place, type Placement, type RowContent, type RowState } from './rows.ts';
+import { createRow, type Row } from './memory-row.ts';
+import { place, type Placement } from './rows.ts';
 
 /** What the memory sees of a sequence. */
 export interface KvUser {
@@ -66,45 +67,32 @@ export interface KvMemory {
   release(user: KvUser, isIntact: boolean): void;
   /** Moves running rows next to each other once gaps between them have cost more than moving. */
   gather(running: readonly KvUser[]): void;
+  /** Pages in host memory that hold the start of `words`, ascending. */
+  pagesOf(scope: string, words: Int32Array): readonly KvPage[];
+  /** Takes pages from elsewhere into host memory. */
+  addPages(scope: string, words: Int32Array, pages: readonly KvPage[]): void;
+  /** How much of a content rows and host memory hold, counted from its start. */
+  where(scope: string, words: Int32Array): KvPlaces;
+  /** Drops a content from idle rows and host memory, except the starts it shares with `kept`. */
+  forget(scope: string, words: Int32Array, kept: readonly Int32Array[]): void;
   /** Empties idle rows and drops pages. */
   clear(): void;
   stats(): KvMemoryStats;
 }
 
+export interface KvPlaces {
+  readonly deviceTokens: number;
+  readonly hostTokens: number;
+  readonly hostBytes: number;
+}
+
 /** 256 tokens: the prefill of a page takes far longer than to copy it. */
-const PAGE_TOKENS = 256;
+export const PAGE_TOKENS = 256;
 /** Waiting for another's prompt saves at least this many tokens. */
 const PROMISED_TOKENS = 32;
 
 /** Estimated, not measured: a move costs about as much as so many needless rows in a decode. */
 const MOVE_COST_STEPS = 8;
-
-interface Row extends RowState {
-  row: number;
-  isRunning: boolean;
-  usedAt: number;
-  user: KvUser | null;
-  warm: RowContent | null;
-  /** Tokens from the start whose full pages have been offered to host memory. */
-  offeredTokens: number;
-}
-
-function createRow(row: number): Row {
-  const state: Row = {
-    row,
-    isRunning: false,
-    usedAt: 0,
-    user: null,
-    warm: null,
-    offeredTokens: 0,
-    get content(): RowContent | null {
-      const { user } = state;
-      if (user === null) return state.warm;
-      return { scope: user.scope, words: user.words, length: user.computed };
-    },
-  };
-  return state;
-}
 
 export function createKvMemory(options: KvMemoryOptions): KvMemory {
   const { backend, tokensPerImage, budgetBytes } = options;
@@ -279,6 +267,31 @@ export function createKvMemory(options: KvMemoryOptions): KvMemory {
       if (wastedSteps < MOVE_COST_STEPS) return;
       wastedSteps = 0;
       for (const move of moves.swaps) swap(move);
+    },
+    pagesOf: (scope, words) => pages.pagesOf(scope, words),
+    addPages: (scope, words, given) => pages.add(scope, words, given),
+    where(scope, words) {
+      let deviceTokens = 0;
+      for (const { content } of rows) {
+        if (content === null || content.scope !== scope) continue;
+        deviceTokens = Math.max(deviceTokens, commonPrefix(content.words, words, content.length));
+      }
+      const { tokens, bytes } = pages.held(scope, words);
+      return { deviceTokens, hostTokens: tokens, hostBytes: bytes };
+    },
+    forget(scope, words, kept) {
+      for (const state of rows) {
+        const { warm } = state;
+        if (state.isRunning || warm === null || warm.scope !== scope) continue;
+        const shared = commonPrefix(warm.words, words, warm.length);
+        const staying = Math.max(
+          0,
+          ...kept.map((other) => commonPrefix(other, warm.words, warm.length)),
+        );
+        // A row is one conversation: whoever shares its start has pages, or computes it again.
+        if (shared > staying) empty(state);
+      }
+      pages.forget(scope, words, kept);
     },
     clear() {
       for (const state of rows) if (!state.isRunning && state.warm !== null) empty(state);

@@ -51,6 +51,8 @@ export interface PageTree {
    * @returns whether the tree now holds it
    */
   insert(scope: string, words: Int32Array, page: KvPage): boolean;
+  /** Drops the pages that hold `words` and none of `kept`; those that others hang on stay. */
+  forget(scope: string, words: Int32Array, kept: readonly Int32Array[]): void;
   /** Drops the pages of a scope. */
   clear(scope?: string): void;
   stats(): PageTreeStats;
@@ -157,6 +159,15 @@ export function createPageTree(options: PageTreeOptions): PageTree {
       bytes += size;
       touchPath(node);
       return true;
+    },
+    forget(scope, words, kept) {
+      const nodesOf = (content: Int32Array): readonly PageNode[] =>
+        match(scope, content, content.length, false).nodes;
+      const staying = new Set(kept.flatMap(nodesOf));
+      for (const node of nodesOf(words).toReversed()) {
+        if (node.children.length > 0 || staying.has(node)) return;
+        remove(node);
+      }
     },
     clear(scope) {
       for (const node of uses) {

@@ -20,12 +20,13 @@ describe('options of serve', () => {
       idleUnloadMs: null,
       holdMs: null,
       pingPath: null,
+      drainMs: 8000,
     });
   });
 
   it('reads every option, and the model also as the first word', () => {
     const args =
-      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --prefill-budget 100 --speculate --load lazy --idle-unload 600 --hold 0 --ping /ping --hf-token t';
+      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --prefill-budget 100 --speculate --load lazy --idle-unload 600 --hold 0 --ping /ping --hf-token t';
     expect(parseServeOptions(args.split(' '), {})).toEqual({
       engine: {
         model: 'm',
@@ -37,6 +38,7 @@ describe('options of serve', () => {
         contextTokens: 99,
         slots: 2,
         kvBudgetBytes: 1.5 * 2 ** 30,
+        kvStore: 's3://b/kv',
         prefillBudgetMs: 100,
         speculates: true,
         maxWaiting: 0,
@@ -49,6 +51,7 @@ describe('options of serve', () => {
       idleUnloadMs: 600_000,
       holdMs: 0,
       pingPath: '/ping',
+      drainMs: 8000,
     });
     expect(parseServeOptions(['folder'], {}).engine.model).toBe('folder');
   });
@@ -75,6 +78,7 @@ describe('options of serve', () => {
       idleUnloadMs: 5_000,
       holdMs: 20_000,
       pingPath: '/ping',
+      drainMs: 8000,
     });
     expect([speculates('1'), speculates('false'), speculates('')]).toEqual([
       true,

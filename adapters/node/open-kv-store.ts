@@ -1,0 +1,37 @@
+import { randomUUID } from 'node:crypto';
+import { PAGE_TOKENS } from '../../src/engine/kv/kv-memory.ts';
+import type { KvStore } from '../../src/engine/kv/kv-store.ts';
+import { createObjectKvStore } from '../../src/engine/kv/store/object-kv-store.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import type { OpenedCheckpoint } from '../../src/weights/open-checkpoint.ts';
+import type { LoadingBackend } from '../onnx/backend.ts';
+import type { EngineOptions } from './engine-settings.ts';
+import { openModelStore } from './open-source.ts';
+import { nodeSha256 } from './sha256.ts';
+
+/**
+ * Opens the place where keys and values of this model outlive the process.
+ * @param location a folder or `s3://bucket/prefix`
+ */
+export function openKvStore(
+  location: string,
+  checkpoint: OpenedCheckpoint,
+  backend: LoadingBackend,
+  settings: Pick<EngineOptions, 'kvRestore' | 'kvKeepDays' | 'onEvent'>,
+): KvStore {
+  const { config, fingerprint } = checkpoint;
+  return createObjectKvStore({
+    store: openModelStore(location),
+    fingerprint: `${fingerprint};${backend.kvKind}`,
+    kvTokenBytes: backend.kvTokenBytes,
+    windowTokens: config.text.windowTokens,
+    tokensPerImage: config.vision?.tokensPerImage ?? 0,
+    pageTokens: PAGE_TOKENS,
+    clock: systemClock,
+    instance: randomUUID(),
+    sha256: nodeSha256,
+    keepDays: settings.kvKeepDays ?? null,
+    alwaysRestores: settings.kvRestore === 'always',
+    onFailure: (error) => settings.onEvent?.({ type: 'kv-failed', error }),
+  });
+}

@@ -1,0 +1,21 @@
+import type { LocalEngine } from '../../src/engine/local-engine.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import { createSessionRegistry, type SessionRegistry } from '../../src/sessions/registry.ts';
+import type { EngineOptions } from './engine-settings.ts';
+import { openModelStore } from './open-source.ts';
+
+/** The named conversations of an engine; with a store they outlive the process. */
+export function openSessions(engine: LocalEngine, options: EngineOptions): SessionRegistry {
+  const { kvStore, sessionTtlMs } = options;
+  return createSessionRegistry({
+    store: kvStore === undefined ? null : openModelStore(kvStore),
+    clock: systemClock,
+    memory: engine,
+    ...(sessionTtlMs === undefined ? {} : { ttlMs: sessionTtlMs }),
+    quotaBytes: options.sessionQuotaBytes ?? null,
+    quotaCount: options.sessionQuotaCount ?? null,
+    onEvent: (event) => {
+      if ('error' in event) options.onEvent?.({ type: 'kv-failed', error: event.error });
+    },
+  });
+}

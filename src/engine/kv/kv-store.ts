@@ -1,0 +1,75 @@
+import type { KvPage } from '../backend.ts';
+
+/** What keys and values depend on. */
+export interface KvContent {
+  readonly scope: string;
+  /** One word a token; see `contentOf`. */
+  readonly words: Int32Array;
+  /** Images among the words, ascending: their words alone are no proof of what they show. */
+  readonly images: readonly KvImage[];
+}
+
+export interface KvImage {
+  /** Index of the first soft token. */
+  readonly position: number;
+  /** Of its pixels, as 64 hex digits. */
+  readonly sha256: string;
+}
+
+export interface KvStoreStats {
+  readonly queuedBytes: number;
+  readonly writtenPages: number;
+  readonly writtenBytes: number;
+  /** Pages that could not be queued or written. */
+  readonly droppedPages: number;
+  readonly fetchedPages: number;
+  readonly fetchedBytes: number;
+  readonly fetchedTokens: number;
+  /** Pages that were there and not what they should be, by reason. */
+  readonly refused: Readonly<Record<string, number>>;
+  /** How often the prompt was computed although the store held its start: it was faster. */
+  readonly recomputeChosen: number;
+}
+
+export interface KvStored {
+  readonly storeTokens: number;
+  readonly storeBytes: number;
+}
+
+/**
+ * Pages beyond this process, such as in an object store. Nothing here fails a request: what cannot be
+ * fetched is computed, what cannot be written is lost.
+ */
+export interface KvStore {
+  /**
+   * Pages of the longest start of a content that the store holds.
+   * @param from tokens that need not be fetched, a whole number of pages
+   * @param limit tokens that are of use
+   * @param prefillTokensPerSecond how fast they could be computed instead; null: not known
+   * @returns ascending and adjacent from `from` on; local parts only where a restore needs them
+   * @throws the signal's reason
+   */
+  fetch(
+    content: KvContent,
+    from: number,
+    limit: number,
+    prefillTokensPerSecond: number | null,
+    signal?: AbortSignal,
+  ): Promise<readonly KvPage[]>;
+  /** Takes pages of a content to be written as soon as may be; known ones cost nothing. */
+  keep(content: KvContent, pages: readonly KvPage[]): void;
+  /**
+   * What of a content is known to be stored.
+   * @param words the very array that `keep` was given
+   */
+  stored(words: Int32Array): KvStored;
+  /**
+   * Removes the pages of a content that none of `kept` has.
+   * @throws ServeError weights_unavailable; the signal's reason
+   */
+  forget(content: KvContent, kept: readonly KvContent[], signal?: AbortSignal): Promise<void>;
+  /** Waits until all that was taken is written or lost. */
+  flush(signal?: AbortSignal): Promise<void>;
+  stats(): KvStoreStats;
+  close(): Promise<void>;
+}

@@ -1,0 +1,240 @@
+import { abortable } from '../../../lib/abortable.ts';
+import type { Clock } from '../../../lib/clock.ts';
+import type { Sha256 } from '../../../lib/sha256-hex.ts';
+import type { ObjectStore } from '../../../weights/object-store.ts';
+import type { KvPage } from '../../backend.ts';
+import { outsideImages } from '../content.ts';
+import type { KvContent, KvStore } from '../kv-store.ts';
+import { forgetPages } from './forget-pages.ts';
+import { createPageCodec } from './page-codec.ts';
+import { createPageCollector } from './page-gc.ts';
+import { createPageFinder } from './page-finder.ts';
+import { createPageNamer } from './page-names.ts';
+import { createPageReader } from './page-reader.ts';
+import { createPageWriter } from './page-writer.ts';
+import { createFetchMeter, decideRestore, restoreBytes } from './restore-decision.ts';
+import { createUseBook, type UseBook } from './use-book.ts';
+
+export interface ObjectKvStoreOptions {
+  /** Closed with this. */
+  readonly store: ObjectStore;
+  /** Of all that decides over a page's bytes: model, precision, kernels. */
+  readonly fingerprint: string;
+  readonly kvTokenBytes: { readonly global: number; readonly local: number };
+  readonly windowTokens: number;
+  readonly tokensPerImage: number;
+  readonly pageTokens: number;
+  readonly clock: Clock;
+  /** Tells this process from others that write to the store. */
+  readonly instance: string;
+  readonly sha256?: Sha256;
+  /** Restore whatever is there, also where computing it seems faster; default false. */
+  readonly alwaysRestores?: boolean;
+  /** Bytes that may wait to be written; default 1 GiB. */
+  readonly maxQueueBytes?: number;
+  /** Days without use after which pages are removed, looked for now and then; null (default): never. */
+  readonly keepDays?: number | null;
+  /** Milliseconds a prompt waits for the store at most; default 30,000. */
+  readonly fetchDeadlineMs?: number;
+  /** Observes failures; must not throw. */
+  readonly onFailure?: (error: unknown) => void;
+}
+
+const MAX_QUEUE_BYTES = 2 ** 30;
+const FETCH_DEADLINE_MS = 30_000;
+const WRITES_AT_ONCE = 4;
+const READS_AT_ONCE = 8;
+/** Between looks for pages that nobody used for days. */
+const SWEEP_MS = 6 * 3_600_000;
+/** Looking for pages takes part of the time that fetching them may take. */
+const FIND_SHARE = 0.3;
+
+/** Pages in an object store, written when turns end and read before prompts queue. */
+export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
+  const { store, fingerprint, kvTokenBytes, windowTokens, pageTokens, clock } = options;
+  const sha256 = options.sha256 === undefined ? {} : { sha256: options.sha256 };
+  const onFailure = options.onFailure ?? ((): void => undefined);
+  const deadlineMs = options.fetchDeadlineMs ?? FETCH_DEADLINE_MS;
+  const namer = createPageNamer({ fingerprint, ...sha256 });
+  const codec = createPageCodec({ fingerprint, kvTokenBytes, ...sha256 });
+  const meter = createFetchMeter();
+  const uses = createUseBook({ store, clock, instance: options.instance });
+  const writer = createPageWriter({
+    store,
+    codec,
+    clock,
+    maxQueueBytes: options.maxQueueBytes ?? MAX_QUEUE_BYTES,
+    inFlight: WRITES_AT_ONCE,
+    onEvent: (event) => {
+      if (event.type === 'page-written' || event.type === 'page-deduplicated') uses.use(event.key);
+      if (event.type === 'write-failed') onFailure(event.error);
+    },
+  });
+  const finder = createPageFinder({
+    store,
+    inFlight: READS_AT_ONCE,
+    onHead: (key, sizeBytes) => writer.saw(key, sizeBytes),
+  });
+  const reader = createPageReader({
+    store,
+    namer,
+    codec,
+    finder,
+    clock,
+    pageTokens,
+    windowTokens,
+    inFlight: READS_AT_ONCE,
+  });
+  const refused: Record<string, number> = {};
+  /** By the words they were kept for. */
+  const keptPages = new WeakMap<Int32Array, { tokens: number; bytes: number }>();
+  const naming = new Set<Promise<void>>();
+  let namingBytes = 0;
+  let fetchedPages = 0;
+  let fetchedBytes = 0;
+  let fetchedTokens = 0;
+  let recomputeChosen = 0;
+
+  async function enqueue(content: KvContent, pages: readonly KvPage[]): Promise<void> {
+    const chain = await namer.chain(content, pageTokens, content.words.length);
+    for (const page of pages) {
+      const index = page.start / pageTokens;
+      const isFull = page.count === pageTokens && chain.full[index] !== undefined;
+      const end = Math.min(page.count, content.words.length - page.start);
+      if (end < page.count && !isFull) continue;
+      const name = isFull ? chain.full[index] : await chain.next(index, page.count);
+      if (name !== undefined) writer.enqueue(page, name);
+    }
+  }
+
+  async function flush(signal?: AbortSignal): Promise<void> {
+    await abortable(Promise.all(naming), signal);
+    await writer.idle(signal);
+    await uses.flush(signal);
+  }
+
+  const stop = new AbortController();
+  const sweeping = sweepNowAndThen(options, uses, stop.signal, onFailure);
+
+  return {
+    async fetch(content, from, limit, prefillTokensPerSecond, signal) {
+      const { images } = content;
+      const positions = images.map(({ position }) => position);
+      const cut = (length: number): number =>
+        outsideImages(length, positions, options.tokensPerImage);
+      const request = { content, from, limit, cut };
+      const askedMs = clock.now();
+      const found = await reader.find(request, deadlineMs * FIND_SHARE, signal);
+      // A few round trips one after the other: about what a fetch waits before bytes come.
+      meter.answered(Math.max(0, clock.now() - askedMs));
+      if (found.length <= from) return [];
+      const decision = decideRestore({
+        tokens: found.length - from,
+        bytes: restoreBytes({ kvTokenBytes, windowTokens }, from, found.length),
+        latencyMs: meter.latencyMs,
+        bytesPerSecond: meter.bytesPerSecond,
+        tokensPerSecond: prefillTokensPerSecond,
+      });
+      if (decision.choice === 'recompute' && options.alwaysRestores !== true) {
+        recomputeChosen++;
+        return [];
+      }
+      const {
+        pages,
+        length,
+        bytes,
+        ms,
+        refused: bad,
+      } = await reader.fetch(found, deadlineMs * (1 - FIND_SHARE), signal);
+      meter.fetched(bytes, ms);
+      for (const { reason, key } of bad) {
+        refused[reason] = (refused[reason] ?? 0) + 1;
+        // What came late or could not be read may be good: it stays.
+        if (reason === 'missing') writer.saw(key, null);
+        else if (reason !== 'late' && reason !== 'unreadable') writer.forget(key);
+      }
+      fetchedBytes += bytes;
+      if (length <= from) return [];
+      fetchedPages += pages.length;
+      fetchedTokens += length - from;
+      const last = pages.at(-1);
+      if (last !== undefined) {
+        uses.use((await found.chain.next(last.start / pageTokens, last.count)).key);
+      }
+      return pages;
+    },
+    keep(content, pages) {
+      const bytes = pages.reduce((sum, page) => sum + codec.sizeOf(page), 0);
+      const last = pages.at(-1);
+      keptPages.set(content.words, {
+        tokens: last === undefined ? 0 : last.start + last.count,
+        bytes,
+      });
+      namingBytes += bytes;
+      const named = enqueue(content, pages)
+        .catch(onFailure)
+        .finally(() => {
+          namingBytes -= bytes;
+          naming.delete(named);
+        });
+      naming.add(named);
+    },
+    stored(words) {
+      const kept = keptPages.get(words);
+      // Until the queue is empty nobody knows which of its pages are there.
+      if (kept === undefined || namingBytes + writer.stats().queuedBytes > 0) {
+        return { storeTokens: 0, storeBytes: 0 };
+      }
+      return { storeTokens: kept.tokens, storeBytes: kept.bytes };
+    },
+    async forget(content, kept, signal) {
+      await flush(signal);
+      const keys = await forgetPages(store, namer, pageTokens, content, kept, signal);
+      for (const key of keys) writer.saw(key, null);
+      keptPages.delete(content.words);
+    },
+    flush,
+    stats() {
+      const { queuedBytes, writtenPages, writtenBytes, droppedPages } = writer.stats();
+      return {
+        queuedBytes: queuedBytes + namingBytes,
+        writtenPages,
+        writtenBytes,
+        droppedPages,
+        fetchedPages,
+        fetchedBytes,
+        fetchedTokens,
+        refused: { ...refused },
+        recomputeChosen,
+      };
+    },
+    async close() {
+      stop.abort(new TypeError('the store is closed'));
+      await sweeping;
+      await Promise.all(naming);
+      await writer.close();
+      await uses.flush().catch(onFailure);
+      await store.close();
+    },
+  };
+}
+
+/** Books uses and removes what has none, until the signal ends it. */
+async function sweepNowAndThen(
+  { store, clock, keepDays = null }: ObjectKvStoreOptions,
+  uses: UseBook,
+  signal: AbortSignal,
+  onFailure: (error: unknown) => void,
+): Promise<void> {
+  if (keepDays === null) return;
+  const collector = createPageCollector({ store, clock, keepDays });
+  while (!signal.aborted) {
+    try {
+      await clock.sleep(SWEEP_MS, signal);
+      await uses.flush(signal);
+      await collector.sweep(undefined, signal);
+    } catch (error) {
+      if (!signal.aborted) onFailure(error);
+    }
+  }
+}

@@ -1,0 +1,81 @@
+import { describe, expect, it } from 'vitest';
+import { createObjectKvStore } from '../../../../src/engine/kv/store/object-kv-store.ts';
+import type { KvPage } from '../../../../src/engine/backend.ts';
+import { memoryStore } from '../../../support/memory-store.ts';
+import { createStallClock } from '../../../support/stall-clock.ts';
+
+const PAGE = 4;
+const BYTES = { global: 8, local: 8 };
+
+function pageAt(start: number, count: number): KvPage {
+  const fill = (salt: number): Uint8Array =>
+    Uint8Array.from({ length: count * 8 }, (_, at) => (start * 31 + at * 7 + salt) & 255);
+  return { start, count, global: fill(0), localStart: start, local: fill(9) };
+}
+
+function open(alwaysRestores: boolean, now: () => number = () => 0) {
+  const store = memoryStore();
+  const kv = createObjectKvStore({
+    store,
+    fingerprint: 'model',
+    kvTokenBytes: BYTES,
+    windowTokens: 3,
+    tokensPerImage: 0,
+    pageTokens: PAGE,
+    clock: { now, ...createStallClock(6000) },
+    instance: 'test',
+    alwaysRestores,
+  });
+  return { store, kv };
+}
+
+const contentOf = (scope: string, length: number) => ({
+  scope,
+  words: Int32Array.from({ length }, (_, at) => at + 1),
+  images: [],
+});
+
+describe('pages in an object store', () => {
+  it('come back to whom they belong, and go when they are forgotten', async () => {
+    const { store, kv } = open(true);
+    const content = contentOf('a', 10);
+    kv.keep(content, [pageAt(0, 4), pageAt(4, 4), pageAt(8, 2)]);
+    expect(kv.stats().queuedBytes).toBeGreaterThan(0);
+    await kv.flush();
+    expect(kv.stats()).toMatchObject({ queuedBytes: 0, writtenPages: 3 });
+    expect(kv.stored(content.words)).toMatchObject({ storeTokens: 10 });
+    const longer = contentOf('a', 14);
+    const pages = await kv.fetch(longer, 0, 12, null);
+    expect(pages.map(({ start, count }) => [start, count])).toEqual([
+      [0, 4],
+      [4, 4],
+      [8, 2],
+    ]);
+    expect(pages[2]).toEqual(pageAt(8, 2));
+    expect(await kv.fetch(contentOf('b', 14), 0, 12, null)).toEqual([]);
+
+    // What a fork shares stays.
+    const fork = { ...content, words: Int32Array.of(1, 2, 3, 4, 99) };
+    await kv.forget(content, [fork]);
+    const left = [...store.objects.keys()].filter((key) => key.startsWith('kv/'));
+    expect(left).toHaveLength(1);
+    expect(await kv.fetch(longer, 0, 12, null)).toHaveLength(1);
+    await kv.close();
+  });
+
+  it('are left where computing again is faster, once that is known', async () => {
+    let nowMs = 0;
+    // Every look at the clock is 50 ms later: a slow store.
+    const { kv } = open(false, () => (nowMs += 50));
+    const content = contentOf('a', 8);
+    kv.keep(content, [pageAt(0, 4), pageAt(4, 4)]);
+    await kv.flush();
+    // Nothing is known: restoring is how the rate becomes known.
+    expect(await kv.fetch(contentOf('a', 12), 0, 10, 1000)).toHaveLength(2);
+    expect(await kv.fetch(contentOf('a', 12), 0, 10, 1e6)).toEqual([]);
+    expect(kv.stats().recomputeChosen).toBe(1);
+    // A device so slow that the store is worth its wait.
+    expect(await kv.fetch(contentOf('a', 12), 0, 10, 0.1)).toHaveLength(2);
+    await kv.close();
+  });
+});
