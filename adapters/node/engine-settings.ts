@@ -40,7 +40,7 @@ export interface EngineOptions {
   readonly sessionTtlMs?: number;
   /** Bytes of host memory and store that a tenant's named conversations may take; default any. */
   readonly sessionQuotaBytes?: number;
-  /** Named conversations of a tenant; default any. */
+  /** Named conversations of a tenant, the least recently used go first; default 1000. */
   readonly sessionQuotaCount?: number;
   /** Milliseconds that prompt work may hold up running answers in one step; default 250. */
   readonly prefillBudgetMs?: number;

@@ -4,6 +4,9 @@ import { createSessionRegistry, type SessionRegistry } from '../../src/sessions/
 import type { EngineOptions } from './engine-settings.ts';
 import { openModelStore } from './open-source.ts';
 
+/** Their contents stay in memory: 4 bytes a token. */
+const DEFAULT_COUNT = 1000;
+
 /** The named conversations of an engine; with a store they outlive the process. */
 export function openSessions(engine: LocalEngine, options: EngineOptions): SessionRegistry {
   const { kvStore, sessionTtlMs } = options;
@@ -13,7 +16,7 @@ export function openSessions(engine: LocalEngine, options: EngineOptions): Sessi
     memory: engine,
     ...(sessionTtlMs === undefined ? {} : { ttlMs: sessionTtlMs }),
     quotaBytes: options.sessionQuotaBytes ?? null,
-    quotaCount: options.sessionQuotaCount ?? null,
+    quotaCount: options.sessionQuotaCount ?? DEFAULT_COUNT,
     onEvent: (event) => {
       if ('error' in event) options.onEvent?.({ type: 'kv-failed', error: event.error });
     },

@@ -1,6 +1,5 @@
 import * as z from 'zod/mini';
 import type { CompletionRequest, ModelCard } from '../completer.ts';
-import { SESSION_KEY, SESSION_KEY_RULE } from '../sessions/session-key.ts';
 import { booleanField, integerField, listOf, numberField } from './fields.ts';
 import { invalid } from './parse.ts';
 
@@ -95,9 +94,8 @@ export const samplingSchema: z.ZodMiniType<SamplingFields> = z.object({
     z
       .string()
       .check(
-        z.regex(SESSION_KEY, SESSION_KEY_RULE),
         z.describe(
-          'Names the session; the headers x-session-affinity and x-session-id win over it.',
+          'Names the session when it is 1 to 256 visible ASCII characters; the headers x-session-affinity and x-session-id win over it.',
         ),
       ),
   ),

@@ -23,10 +23,14 @@ export function headerSessionKey(headers: Headers): string | null {
   return null;
 }
 
-/** The session a request belongs to: its headers' before its body's; null where neither names one. */
+/**
+ * The session a request belongs to: its headers' before its body's; null where neither names one. A
+ * `prompt_cache_key` may be any text elsewhere: one that cannot name a session names none.
+ */
 export function sessionKeyOf(
   headerKey: string | null,
   promptCacheKey: string | undefined,
 ): string | null {
-  return headerKey ?? promptCacheKey ?? null;
+  if (headerKey !== null) return headerKey;
+  return promptCacheKey !== undefined && SESSION_KEY.test(promptCacheKey) ? promptCacheKey : null;
 }
