@@ -142,6 +142,8 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
       prepare: (input, promptSignal) => preparer.prepare(input, promptSignal),
       card,
     });
+    const { loaded } = backend;
+    let isLoaded = false;
     const local = Object.defineProperties(
       {
         ...completer,
@@ -153,19 +155,23 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
           await registry.flush(AbortSignal.timeout(SESSIONS_FLUSH_MS)).catch(() => undefined);
         },
         async close(): Promise<void> {
-          // First of all, so that nothing waits for weights that will not come.
-          const closed = checkpoint.close();
+          // While weights still come it goes first, so that nothing waits for what will not come.
+          const closed = isLoaded ? null : checkpoint.close();
           await registry.close();
           await completer.close();
-          await closed;
+          await (closed ?? checkpoint.close());
         },
       },
       // A getter does not survive the spread: the state has to stay live.
       { state: { get: () => completer.state, enumerable: true } },
     );
     // Rows of the embedding table are fetched one by one until all are here, so nobody waits for them.
-    const { loaded } = backend;
-    loaded.then(() => checkpoint.loadEmbeddings?.()).catch(() => undefined);
+    loaded
+      .then(() => {
+        isLoaded = true;
+        return checkpoint.loadEmbeddings?.();
+      })
+      .catch(() => undefined);
     return { completer: local, loaded };
   } catch (error) {
     await backend?.close();
