@@ -42,6 +42,7 @@ export interface ObjectKvStoreOptions {
 
 const MAX_QUEUE_BYTES = 2 ** 30;
 const FETCH_DEADLINE_MS = 30_000;
+const LEAST_PATIENCE_MS = 500;
 const WRITES_AT_ONCE = 4;
 const READS_AT_ONCE = 8;
 /** Between looks for pages that nobody used for days. */
@@ -107,6 +108,13 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
     }
   }
 
+  /** A store that hangs must not cost more than computing does. */
+  function patience(tokens: number, tokensPerSecond: number | null): number {
+    if (tokensPerSecond === null || options.alwaysRestores === true) return deadlineMs;
+    const recomputeMs = (tokens * 1000) / tokensPerSecond;
+    return Math.min(deadlineMs, Math.max(LEAST_PATIENCE_MS, recomputeMs));
+  }
+
   async function flush(signal?: AbortSignal): Promise<void> {
     await abortable(Promise.all(naming), signal);
     await writer.idle(signal);
@@ -124,7 +132,8 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
         outsideImages(length, positions, options.tokensPerImage);
       const request = { content, from, limit, cut };
       const askedMs = clock.now();
-      const found = await reader.find(request, deadlineMs * FIND_SHARE, signal);
+      const patienceMs = patience(limit - from, prefillTokensPerSecond);
+      const found = await reader.find(request, patienceMs * FIND_SHARE, signal);
       // A few round trips one after the other: about what a fetch waits before bytes come.
       meter.answered(Math.max(0, clock.now() - askedMs));
       if (found.length <= from) return [];

@@ -2,7 +2,6 @@ import { describe, expect, it } from 'vitest';
 import { createObjectKvStore } from '../../../../src/engine/kv/store/object-kv-store.ts';
 import type { KvPage } from '../../../../src/engine/backend.ts';
 import { memoryStore } from '../../../support/memory-store.ts';
-import { createStallClock } from '../../../support/stall-clock.ts';
 
 const PAGE = 4;
 const BYTES = { global: 8, local: 8 };
@@ -11,6 +10,13 @@ function pageAt(start: number, count: number): KvPage {
   const fill = (salt: number): Uint8Array =>
     Uint8Array.from({ length: count * 8 }, (_, at) => (start * 31 + at * 7 + salt) & 255);
   return { start, count, global: fill(0), localStart: start, local: fill(9) };
+}
+
+/** Deadlines that never come. */
+function untilAborted(_: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((_resolve, reject) => {
+    signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+  });
 }
 
 function open(alwaysRestores: boolean, now: () => number = () => 0) {
@@ -22,7 +28,7 @@ function open(alwaysRestores: boolean, now: () => number = () => 0) {
     windowTokens: 3,
     tokensPerImage: 0,
     pageTokens: PAGE,
-    clock: { now, ...createStallClock(6000) },
+    clock: { now, sleep: untilAborted },
     instance: 'test',
     alwaysRestores,
   });
@@ -65,17 +71,40 @@ describe('pages in an object store', () => {
 
   it('are left where computing again is faster, once that is known', async () => {
     let nowMs = 0;
-    // Every look at the clock is 50 ms later: a slow store.
-    const { kv } = open(false, () => (nowMs += 50));
+    // Every look at the clock is 2 ms later: a store that takes time.
+    const { kv } = open(false, () => (nowMs += 2));
     const content = contentOf('a', 8);
     kv.keep(content, [pageAt(0, 4), pageAt(4, 4)]);
     await kv.flush();
     // Nothing is known: restoring is how the rate becomes known.
-    expect(await kv.fetch(contentOf('a', 12), 0, 10, 1000)).toHaveLength(2);
+    expect(await kv.fetch(contentOf('a', 12), 0, 10, null)).toHaveLength(2);
     expect(await kv.fetch(contentOf('a', 12), 0, 10, 1e6)).toEqual([]);
     expect(kv.stats().recomputeChosen).toBe(1);
     // A device so slow that the store is worth its wait.
     expect(await kv.fetch(contentOf('a', 12), 0, 10, 0.1)).toHaveLength(2);
     await kv.close();
+  });
+
+  it('are not waited for longer than computing takes', async () => {
+    const store = memoryStore();
+    store.head = () => new Promise(() => undefined);
+    const sleeps: number[] = [];
+    const kv = createObjectKvStore({
+      store,
+      fingerprint: 'model',
+      kvTokenBytes: BYTES,
+      windowTokens: 3,
+      tokensPerImage: 0,
+      pageTokens: PAGE,
+      clock: {
+        now: () => 0,
+        sleep: async (ms) => void sleeps.push(ms),
+      },
+      instance: 'test',
+    });
+    expect(await kv.fetch(contentOf('a', 2000), 0, 2000, 100)).toEqual([]);
+    expect(await kv.fetch(contentOf('a', 2000), 0, 2000, 1e6)).toEqual([]);
+    // Part of 20 s to compute it, and part of the least patience.
+    expect(sleeps).toEqual([6000, 150]);
   });
 });
