@@ -85,6 +85,11 @@ export function engineFamilies(completer: Completer): readonly Family[] {
             ...s.store.refused,
           }),
     ),
+    counter(
+      'gemlet_kv_store_decisions_total',
+      'Prompts whose start was in the store, by what was faster.',
+      (s) => (s.store === null ? [] : byLabel('choice', { ...s.store.decisions })),
+    ),
     counter('gemlet_kv_store_bytes_total', 'Bytes moved to and from the store.', (s) =>
       s.store === null
         ? []

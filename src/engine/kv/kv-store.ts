@@ -27,8 +27,8 @@ export interface KvStoreStats {
   readonly fetchedTokens: number;
   /** Pages that were there and not what they should be, by reason. */
   readonly refused: Readonly<Record<string, number>>;
-  /** How often the prompt was computed although the store held its start: it was faster. */
-  readonly recomputeChosen: number;
+  /** How often the store held the start of a prompt, by what was chosen: the faster. */
+  readonly decisions: { readonly restore: number; readonly recompute: number };
 }
 
 export interface KvStored {

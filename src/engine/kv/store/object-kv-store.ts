@@ -94,7 +94,7 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
   let fetchedPages = 0;
   let fetchedBytes = 0;
   let fetchedTokens = 0;
-  let recomputeChosen = 0;
+  const decisions = { restore: 0, recompute: 0 };
 
   async function enqueue(content: KvContent, pages: readonly KvPage[]): Promise<void> {
     const chain = await namer.chain(content, pageTokens, content.words.length);
@@ -144,10 +144,9 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
         bytesPerSecond: meter.bytesPerSecond,
         tokensPerSecond: prefillTokensPerSecond,
       });
-      if (decision.choice === 'recompute' && options.alwaysRestores !== true) {
-        recomputeChosen++;
-        return [];
-      }
+      const choice = options.alwaysRestores === true ? 'restore' : decision.choice;
+      decisions[choice]++;
+      if (choice === 'recompute') return [];
       const {
         pages,
         length,
@@ -214,7 +213,7 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
         fetchedBytes,
         fetchedTokens,
         refused: { ...refused },
-        recomputeChosen,
+        decisions: { ...decisions },
       };
     },
     async close() {

@@ -79,7 +79,7 @@ describe('pages in an object store', () => {
     // Nothing is known: restoring is how the rate becomes known.
     expect(await kv.fetch(contentOf('a', 12), 0, 10, null)).toHaveLength(2);
     expect(await kv.fetch(contentOf('a', 12), 0, 10, 1e6)).toEqual([]);
-    expect(kv.stats().recomputeChosen).toBe(1);
+    expect(kv.stats().decisions).toEqual({ restore: 1, recompute: 1 });
     // A device so slow that the store is worth its wait.
     expect(await kv.fetch(contentOf('a', 12), 0, 10, 0.1)).toHaveLength(2);
     await kv.close();
