@@ -1,4 +1,11 @@
-import type { EngineStats, FinishReason, SamplingParams, Timings } from './engine/engine.ts';
+import type {
+  EngineStats,
+  FinishReason,
+  SamplingParams,
+  StoreUse,
+  Timings,
+} from './engine/engine.ts';
+import type { ReplicaAccess } from './fleet/served-model.ts';
 import type { LoadProgress } from './load-progress.ts';
 import type { ChatMessage } from './prompt/messages.ts';
 import type { SessionControl } from './sessions/session.ts';
@@ -26,6 +33,8 @@ export interface Completer {
   readonly sessions?: SessionControl;
   /** Gauges and counters for metrics; absent where no engine runs in this process, undefined while none does. */
   stats?(): EngineStats | undefined;
+  /** What gateways of a fleet need; absent where prompts are not computed here. */
+  readonly replica?: ReplicaAccess;
   /** Refuses new work and lets the rest finish until `deadlineMs` from now. */
   drain(deadlineMs: number): Promise<void>;
   close(): Promise<void>;
@@ -120,6 +129,8 @@ export type CompletionEvent =
       readonly cachedTokens: number;
       /** Soft tokens of images among the prompt tokens. */
       readonly imageTokens: number;
+      /** null: there is no store beyond this process, or it held nothing of use. */
+      readonly store: StoreUse | null;
       /** Every prompt token when prompt log probabilities or token ids were asked for. */
       readonly prompt: readonly TokenReport[] | null;
     }

@@ -13,6 +13,8 @@ import type {
   SamplingParams,
   TokenBytes,
 } from './engine/engine.ts';
+import type { RemoteEngine } from './fleet/remote-engine.ts';
+import type { ReplicaAccess, ServedModel } from './fleet/served-model.ts';
 import { mergeStreams } from './lib/merge-streams.ts';
 import type { ModelConfig } from './model/config.ts';
 import { createTextDecoder } from './prompt/text-decoder.ts';
@@ -22,11 +24,15 @@ import { createTokenReporter } from './token-reports.ts';
 import type { TokenReporter } from './token-reports.ts';
 
 export interface EngineCompleterOptions {
-  readonly engine: Engine;
+  /** One that computes elsewhere has no stats. */
+  readonly engine: RemoteEngine & Partial<Pick<Engine, 'stats'>>;
   readonly tokenizer: Tokenizer;
   /** Template, tokens and images of a prompt. */
   readonly prepare: (input: PromptInput, signal?: AbortSignal) => Promise<PromptWithCounts>;
   readonly card: ModelCard;
+  /** What gateways ask beside answers; left out, it is no replica of a fleet. */
+  readonly replica?: Pick<ReplicaAccess, 'vocabulary' | 'loadImage'> &
+    Pick<ServedModel, 'image' | 'fingerprint'>;
 }
 
 const NO_BYTES = new Uint8Array(0);
@@ -85,9 +91,22 @@ export function createEngineCompleter(options: EngineCompleterOptions): Complete
       return Array.from(prompt.tokens);
     },
     detokenize: (ids) => tokenizer.decode(ids, { keepSpecial: true }),
-    stats: () => engine.stats(),
+    ...(engine.stats === undefined ? {} : { stats: () => engine.stats?.() }),
+    ...(options.replica === undefined ? {} : { replica: replicaAccess(options, options.replica) }),
     drain: (deadlineMs) => engine.drain(deadlineMs),
     close: () => engine.close(),
+  };
+}
+
+function replicaAccess(
+  { engine, card }: EngineCompleterOptions,
+  { image, fingerprint, vocabulary, loadImage }: NonNullable<EngineCompleterOptions['replica']>,
+): ReplicaAccess {
+  return {
+    model: async () => ({ card, config: engine.model.config, image, fingerprint }),
+    vocabulary,
+    loadImage,
+    generate: (prompt, params, signal) => engine.generate(prompt, params, signal),
   };
 }
 
@@ -159,6 +178,7 @@ function startEvent(
     promptTokens: event.promptTokens,
     cachedTokens: event.cachedTokens,
     imageTokens,
+    store: event.store,
     prompt: isReported ? promptReports(event, reporter) : null,
   };
 }

@@ -53,6 +53,7 @@ describe('engine completer', () => {
       promptTokens: 22,
       cachedTokens: 0,
       imageTokens: 8,
+      store: null,
       prompt: null,
     });
     expect(events.filter(({ type }) => type === 'delta').length).toBeGreaterThanOrEqual(10);

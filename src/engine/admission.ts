@@ -33,6 +33,7 @@ export function checkPrompt(
       );
     }
   }
+  checkAnswer(prompt, params, vocabSize);
   const vision = model.config.vision;
   if (vision === null) {
     if (images.length === 0) return;
@@ -52,6 +53,22 @@ export function checkPrompt(
     }
     free = end;
   }
+}
+
+function checkAnswer({ answer }: PreparedPrompt, params: SamplingParams, vocabSize: number): void {
+  if (answer === undefined) return;
+  if (answer.length > params.maxTokens) {
+    throw new ServeError(
+      'invalid_request',
+      `The answer to go on from has ${answer.length} tokens, more than the ${params.maxTokens} asked for.`,
+    );
+  }
+  const wrong = answer.find((id) => id < 0 || id >= vocabSize);
+  if (wrong === undefined) return;
+  throw new ServeError(
+    'invalid_request',
+    `The answer to go on from holds ${wrong}; this model's ids are 0 to ${vocabSize - 1}.`,
+  );
 }
 
 /** Milliseconds, bounds of what a refused client is told to wait. */

@@ -102,6 +102,11 @@ export interface PreparedPrompt {
   readonly scope: string;
   /** The conversation whose turn this is, where it has a name. */
   readonly session?: SessionRef | null;
+  /**
+   * Ids of the answer that were generated elsewhere. The answer goes on after them as it would have
+   * there; of the prompt and of them no events come again. Their prompt is taken as it is.
+   */
+  readonly answer?: Int32Array;
 }
 
 export interface SessionRef {
@@ -127,10 +132,23 @@ export interface PromptImage {
 
 /** An image decoded, cropped and resized to what the vision tower takes. */
 export interface PreparedImage {
-  /** [size, size, 3], RGB, 0..255 */
+  /** [size, size, 3], RGB, 0..255; empty where `original` stands for it. */
   readonly rgb: Uint8Array;
-  /** Lower-case hex SHA-256 of `rgb`. */
+  /** Lower-case hex SHA-256 of `rgb`; of a view of an original, of what names that view. */
   readonly sha256: string;
+  /** Too large to decode here: the replica that computes it does. No backend ever sees it. */
+  readonly original?: OriginalView;
+}
+
+/** One of the views that a picture's file becomes. */
+export interface OriginalView {
+  readonly file: Uint8Array;
+  /** Lower-case hex SHA-256 of `file`. */
+  readonly fileSha256: string;
+  readonly panAndScan: boolean;
+  /** 0 is the whole picture, then its crops. */
+  readonly view: number;
+  readonly viewCount: number;
 }
 
 /** How the next token is chosen. All fields are filled and in range. */
@@ -186,6 +204,8 @@ export type GenerateEvent =
       readonly tokens: Int32Array;
       readonly promptTokens: number;
       readonly cachedTokens: number;
+      /** null: there is no store, or it held nothing beyond what was here. */
+      readonly store: StoreUse | null;
       /** One entry per prompt token when asked for; the first is null. */
       readonly promptLogprobs: readonly (TokenLogprobs | null)[] | null;
     }
@@ -215,6 +235,14 @@ export type GenerateEvent =
     };
 
 export type FinishReason = 'stop' | 'length';
+
+/** What became of what a store held of a prompt. */
+export interface StoreUse {
+  /** The faster way, by measured rates. */
+  readonly choice: 'restore' | 'recompute';
+  /** Prompt tokens that the store held and this process did not. */
+  readonly tokens: number;
+}
 
 export interface Timings {
   readonly queueMs: number;

@@ -17,7 +17,7 @@ import type { EngineEvent } from './engine-event.ts';
 import { engineStats } from './engine-stats.ts';
 import { createImageEncoder } from './image-encoder.ts';
 import { createKvMemory, PAGE_TOKENS, type KvPlaces } from './kv/kv-memory.ts';
-import { createBringIn } from './kv/bring-in.ts';
+import { createBringIn, rememberSaid } from './kv/bring-in.ts';
 import type { KvContent, KvStore, KvStored } from './kv/kv-store.ts';
 import { createSaidMemory } from './said.ts';
 import { Sequence } from './sequence.ts';
@@ -93,11 +93,12 @@ export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
   const onEvent = options.onEvent ?? ((): void => undefined);
   const budgetBytes = options.kvBudgetBytes ?? 0;
   const said = createSaidMemory({ maxTokens: SAID_TOKENS, tokens, tokensPerImage });
+  const wake = (): void => loop.wake();
   const encoder = createImageEncoder({
     backend,
     toPixels: options.toPixels,
     cacheBytes: options.imageCacheBytes ?? 0,
-    onSettled: () => loop.wake(),
+    onSettled: wake,
   });
   const kv = createKvMemory({
     backend,
@@ -109,6 +110,8 @@ export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
   const { kvStore = null } = options;
   const tier = createBringIn({
     kv,
+    said,
+    tokensPerImage,
     store: kvStore,
     pageTokens: options.pageTokens ?? PAGE_TOKENS,
     prefillTokensPerSecond: () => loop.prefillTokensPerSecond,
@@ -132,44 +135,67 @@ export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
   let state: EngineState = 'ready';
   let closing: Promise<void> | null = null;
 
-  function admit(asked: PreparedPrompt, params: SamplingParams): Sequence {
+  /** The prompt with the ids that were said, as far as they are known here. */
+  function resolve(asked: PreparedPrompt, params: SamplingParams): PreparedPrompt {
+    // What is reported of prompt tokens must be of those that were sent.
+    if (params.promptLogprobs !== null || asked.answer !== undefined) return asked;
+    return said.resolve(asked, model.contextTokens - params.maxTokens);
+  }
+
+  function requireRoom(asked: PreparedPrompt, params: SamplingParams): void {
     if (state !== 'ready') throw notServing(state);
     checkPrompt(model, asked, params);
-    // What is reported of prompt tokens must be of those that were sent.
-    const isMeasured = params.promptLogprobs !== null;
-    const prompt = isMeasured ? asked : said.resolve(asked, model.contextTokens - params.maxTokens);
     const free = backend.rowCount - loop.running.length;
     const waiting = loop.waiting.length + fetching;
     if (waiting >= maxWaiting + free) {
       throw queueFull(waiting, backend.rowCount, loop.meanSequenceMs);
     }
+  }
+
+  function sequenceOf(
+    prompt: PreparedPrompt,
+    params: SamplingParams,
+    arrivedMs = clock.now(),
+  ): Sequence {
     return new Sequence({
       prompt,
       params,
       tokens,
       eosIds,
       tokensPerImage,
-      arrivedMs: clock.now(),
-      onRoom: () => loop.wake(),
+      arrivedMs,
+      onRoom: wake,
     });
   }
 
-  async function fetchPages(sequence: Sequence, signal: AbortSignal | undefined): Promise<void> {
+  /** The sequence of a prompt, with what the store holds of it in memory. */
+  async function fetched(
+    asked: PreparedPrompt,
+    params: SamplingParams,
+    signal: AbortSignal | undefined,
+  ): Promise<Sequence> {
+    const arrivedMs = clock.now();
+    const quietly = async (task: Promise<void>): Promise<void> => {
+      try {
+        await task;
+      } catch (error) {
+        signal?.throwIfAborted();
+        onEvent({ type: 'kv-failed', error });
+      }
+    };
     fetching++;
     try {
-      await tier.fetch(sequence, signal);
-    } catch (error) {
+      if (params.promptLogprobs === null && asked.answer === undefined) {
+        await quietly(tier.recall(resolve(asked, params), signal));
+      }
+      const sequence = sequenceOf(resolve(asked, params), params, arrivedMs);
+      await quietly(tier.fetch(sequence, signal));
       signal?.throwIfAborted();
-      onEvent({ type: 'kv-failed', error });
+      if (state !== 'ready') throw notServing(state);
+      return sequence;
     } finally {
       fetching--;
     }
-    if (state !== 'ready') throw notServing(state);
-  }
-
-  function remember(sequence: Sequence): void {
-    if (sequence.outcome !== 'stop' && sequence.outcome !== 'length') return;
-    said.remember(sequence.prompt, sequence.completion, sequence.textBytes);
   }
 
   async function* generate(
@@ -178,19 +204,19 @@ export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
     signal?: AbortSignal,
   ): AsyncGenerator<GenerateEvent, void, undefined> {
     signal?.throwIfAborted();
-    const sequence = admit(prompt, params);
-    if (kvStore === null) loop.add(sequence);
+    requireRoom(prompt, params);
+    const sequence =
+      kvStore === null
+        ? sequenceOf(resolve(prompt, params), params)
+        : await fetched(prompt, params, signal);
+    if (sequence.outcome === null) loop.add(sequence);
     const onAbort = (): void => loop.cancel(sequence, signal?.reason);
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
-      if (kvStore !== null) {
-        await fetchPages(sequence, signal);
-        if (sequence.outcome === null) loop.add(sequence);
-      }
       for (;;) {
         const event = await sequence.events.next();
         if (event === null) return;
-        if (event.type === 'finish') remember(sequence);
+        if (event.type === 'finish') rememberSaid(said, sequence);
         yield event;
       }
     } finally {
@@ -223,6 +249,11 @@ export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
     }),
     async forget(content, kept, signal) {
       const sameScope = kept.filter(({ scope }) => scope === content.scope);
+      const staying = new Set(sameScope.flatMap((other) => other.said ?? []));
+      said.forget(
+        content.scope,
+        (content.said ?? []).filter((key) => !staying.has(key)),
+      );
       kv.forget(
         content.scope,
         content.words,

@@ -2,6 +2,7 @@ import { isUtf8 } from '../lib/utf8.ts';
 import { trimWhitespace } from '../lib/trim-whitespace.ts';
 import type { PreparedPrompt, TokenBytes, TokenSpan } from './engine.ts';
 import { contentOf } from './kv/content.ts';
+import { createWordHash, type WordHash } from './word-hash.ts';
 
 /**
  * What the engine said, as ids. A client sends an answer back as text, and encoding that text anew
@@ -16,8 +17,17 @@ export interface SaidMemory {
    * @param prompt as it was computed, after `resolve`
    * @param ids generated; those past the text, such as the one that ended it, do not matter
    * @param textBytes bytes of text the client got
+   * @returns what is kept
    */
-  remember(prompt: PreparedPrompt, ids: ArrayLike<number>, textBytes: number): void;
+  remember(prompt: PreparedPrompt, ids: ArrayLike<number>, textBytes: number): SaidIds | null;
+  /** Texts of the assistant in a prompt, ascending, with the ids they were said as; counts as a use. */
+  texts(prompt: PreparedPrompt): readonly SaidText[];
+  /**
+   * Takes ids that were kept elsewhere.
+   * @returns false when they do not spell the text
+   */
+  learn(scope: string, text: SaidText, ids: Int32Array): boolean;
+  forget(scope: string, keys: Iterable<string>): void;
   /**
    * Puts the ids that were said in place of the assistant's tokens, wherever the same text was said
    * in the same scope after the same prompt.
@@ -25,6 +35,20 @@ export interface SaidMemory {
    * @returns the prompt itself when nothing changes
    */
   resolve(prompt: PreparedPrompt, maxPromptTokens?: number): PreparedPrompt;
+}
+
+export interface SaidText {
+  readonly span: TokenSpan;
+  /** Of the text and all before it, hashed; unique within a scope, but for collisions. */
+  readonly key: string;
+  readonly bytes: Uint8Array;
+  /** null: not known. */
+  readonly ids: Int32Array | null;
+}
+
+export interface SaidIds {
+  readonly key: string;
+  readonly ids: Int32Array;
 }
 
 export interface SaidSize {
@@ -44,6 +68,8 @@ export interface SaidMemoryOptions {
 export const TEXT_COST_TOKENS = 128;
 
 const NO_IDS = new Int32Array(0);
+/** Around a text among the words of a hash. */
+const TEXT_MARK = [-1];
 
 interface Replacement {
   readonly span: TokenSpan;
@@ -106,18 +132,64 @@ export function createSaidMemory(options: SaidMemoryOptions): SaidMemory {
     const ids = saidByKey.get(key);
     // The prompt is compared by its hash alone: where two collide, equal texts swap their ids. The
     // text itself is compared byte for byte, so no prompt ever says something else than was sent.
-    if (ids === undefined || !areEqual(bytesOf(ids), text)) return null;
+    if (ids === undefined || !spells(ids, text)) return null;
     saidByKey.delete(key);
     saidByKey.set(key, ids);
     return ids;
+  }
+
+  /** Whether these are tokens of the text and nothing else. */
+  function spells(ids: Int32Array, text: Uint8Array): boolean {
+    for (const id of ids) {
+      if (id < 0 || id >= tokens.vocabSize || tokens.bytes(id).length === 0) return false;
+    }
+    return areEqual(bytesOf(ids), text);
+  }
+
+  /**
+   * Walks through a prompt up to `end`. A text counts by its bytes, not its ids: whatever is known of
+   * earlier texts, and in any order, the key of a text is the same.
+   * @param visit gets each text of the assistant, and the hash of all before it
+   * @returns the hash of all
+   */
+  function walk(
+    prompt: PreparedPrompt,
+    end: number,
+    visit: (span: TokenSpan, bytes: Uint8Array, before: WordHash) => void,
+  ): WordHash {
+    const content = contentOf(prompt, tokensPerImage);
+    const hash = createWordHash();
+    let hashed = 0;
+    for (const span of prompt.assistantSpans) {
+      if (span.start >= end) break;
+      hash.add(content, hashed, span.start);
+      hashed = span.end;
+      const bytes = bytesOf(prompt.tokens.subarray(span.start, span.end));
+      visit(span, bytes, hash);
+      hash.add(TEXT_MARK, 0, 1);
+      hash.add(bytes, 0, bytes.length);
+      hash.add(TEXT_MARK, 0, 1);
+    }
+    hash.add(content, hashed, end);
+    return hash;
+  }
+
+  function texts(prompt: PreparedPrompt): readonly SaidText[] {
+    const found: SaidText[] = [];
+    walk(prompt, prompt.tokens.length, (span, bytes, before) => {
+      const key = keyOf(before, bytes);
+      found.push({ span, key, bytes, ids: recall(scoped(prompt.scope, key), bytes) });
+    });
+    return found;
   }
 
   return {
     get size() {
       return { texts: saidByKey.size, tokens: size };
     },
+    texts,
     remember(prompt, ids, textBytes) {
-      if (textBytes === 0) return;
+      if (textBytes === 0) return null;
       // A message left open is one text with its continuation.
       const last = prompt.assistantSpans.at(-1);
       const isOpen = last?.end === prompt.tokens.length;
@@ -127,34 +199,35 @@ export function createSaidMemory(options: SaidMemoryOptions): SaidMemory {
       all.set(ids, head.length);
       const bytes = bytesOf(all).subarray(0, bytesOf(head).length + textBytes);
       // What is no UTF-8 was shown as U+FFFD and comes back as that.
-      if (!isUtf8(bytes, 0, bytes.length)) return;
+      if (!isUtf8(bytes, 0, bytes.length)) return null;
       const [from, to] = trimmedRange(bytes);
       const said = from === to ? null : cut(all, from, to);
-      if (said === null || said.length + TEXT_COST_TOKENS > maxTokens) return;
-      const hash = createHash();
-      hash.add(contentOf(prompt, tokensPerImage), 0, prompt.tokens.length - head.length);
-      keep(keyOf(hash, bytes.subarray(from, to), prompt.scope), said);
+      if (said === null || said.length + TEXT_COST_TOKENS > maxTokens) return null;
+      const before = walk(prompt, prompt.tokens.length - head.length, () => undefined);
+      const key = keyOf(before, bytes.subarray(from, to));
+      keep(scoped(prompt.scope, key), said);
+      return { key, ids: said };
     },
     resolve(prompt, maxPromptTokens = Number.POSITIVE_INFINITY) {
       if (saidByKey.size === 0 || prompt.assistantSpans.length === 0) return prompt;
-      const content = contentOf(prompt, tokensPerImage);
-      const hash = createHash();
       const replacements: Replacement[] = [];
-      let hashed = 0;
-      let length = prompt.tokens.length;
-      for (const span of prompt.assistantSpans) {
-        hash.add(content, hashed, span.start);
-        hashed = span.end;
+      let { length } = prompt.tokens;
+      for (const { span, ids } of texts(prompt)) {
         const own = prompt.tokens.subarray(span.start, span.end);
-        const text = bytesOf(own);
-        const said = recall(keyOf(hash, text, prompt.scope), text) ?? own;
-        hash.add(said, 0, said.length);
-        if (areEqual(said, own)) continue;
-        replacements.push({ span, ids: said });
-        length += said.length - own.length;
+        if (ids === null || areEqual(ids, own)) continue;
+        replacements.push({ span, ids });
+        length += ids.length - own.length;
       }
       if (replacements.length === 0 || length > maxPromptTokens) return prompt;
       return replace(prompt, replacements, length);
+    },
+    learn(scope, { key, bytes }, ids) {
+      if (!spells(ids, bytes)) return false;
+      if (ids.length + TEXT_COST_TOKENS <= maxTokens) keep(scoped(scope, key), ids);
+      return true;
+    },
+    forget(scope, keys) {
+      for (const key of keys) forget(scoped(scope, key));
     },
   };
 }
@@ -206,41 +279,19 @@ function replace(
   };
 }
 
-/** A running hash of words; small, fast and well spread, not for secrets. */
-interface WordHash {
-  add(words: ArrayLike<number>, from: number, to: number): void;
-  copy(): WordHash;
-  /** 64 bits as text. */
-  digest(): string;
-}
-
-function createHash(high = 0x243f6a88, low = 0x85a308d3): WordHash {
-  let a = high;
-  let b = low;
-  return {
-    add(words, from, to) {
-      for (let at = from; at < to; at++) {
-        const word = words[at] ?? 0;
-        a = Math.imul(a ^ word, 0x9e3779b1);
-        a ^= a >>> 15;
-        b = Math.imul(b + word, 0x85ebca6b);
-        b ^= b >>> 13;
-      }
-    },
-    copy: () => createHash(a, b),
-    digest: () => `${a.toString(36)},${b.toString(36)}`,
-  };
-}
-
-/** The scope stands in the key as it is: only the prompt and the text are hashed. */
-function keyOf(prefix: WordHash, text: Uint8Array, scope: string): string {
-  const whole = prefix.copy();
-  whole.add(text, 0, text.length);
-  return `${prefix.digest()} ${whole.digest()} ${scope}`;
-}
-
 function areEqual(a: ArrayLike<number>, b: ArrayLike<number>): boolean {
   if (a.length !== b.length) return false;
   for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false;
   return true;
+}
+
+function keyOf(before: WordHash, text: Uint8Array): string {
+  const whole = before.copy();
+  whole.add(text, 0, text.length);
+  return `${before.digest()} ${whole.digest()}`;
+}
+
+/** In the memory's map: the scope stands in it as it is, only the prompt and the text are hashed. */
+function scoped(scope: string, key: string): string {
+  return `${key} ${scope}`;
 }

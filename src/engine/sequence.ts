@@ -1,8 +1,10 @@
+import { ServeError } from '../errors.ts';
 import type {
   FinishReason,
   GenerateEvent,
   PreparedPrompt,
   SamplingParams,
+  StoreUse,
   TokenBytes,
   TokenLogprobs,
 } from './engine.ts';
@@ -63,6 +65,8 @@ export class Sequence implements Schedulable, Draftable, KvUser {
   computed = 0;
   /** Prompt tokens whose keys and values were reused when it began. */
   cachedTokens = 0;
+  /** Set before it queues. */
+  store: StoreUse | null = null;
   completionTokens = 0;
   /** Bytes of text its reader gets. */
   textBytes = 0;
@@ -116,6 +120,18 @@ export class Sequence implements Schedulable, Draftable, KvUser {
       output: this.outputCounts,
     };
     this.arrivedMs = options.arrivedMs;
+    if (prompt.answer !== undefined) this.replay(prompt.answer);
+  }
+
+  /** Takes what was generated elsewhere, of which its reader has heard. It may be the whole answer. */
+  private replay(answer: Int32Array): void {
+    this.prefillEndMs = this.arrivedMs;
+    for (const id of answer) {
+      if (this.outcome !== null) {
+        throw new ServeError('invalid_request', 'The answer to go on from is over before its end.');
+      }
+      this.append(id, null, this.arrivedMs, true);
+    }
   }
 
   get prefillTokens(): number {
@@ -173,6 +189,7 @@ export class Sequence implements Schedulable, Draftable, KvUser {
       tokens: this.prompt.tokens,
       promptTokens: this.promptTokens,
       cachedTokens: this.cachedTokens,
+      store: this.store,
       promptLogprobs: this.promptLogprobs,
     });
     if (!this.wantsTokens) this.finish('length', nowMs, NO_BYTES, null, null);
@@ -190,19 +207,19 @@ export class Sequence implements Schedulable, Draftable, KvUser {
   }
 
   /** Takes the next generated token. */
-  append(id: number, logprobs: TokenLogprobs | null, nowMs: number): void {
+  append(id: number, logprobs: TokenLogprobs | null, nowMs: number, isSilent = false): void {
     this.lastToken = id;
     this.words[this.promptTokens + this.completionTokens] = id;
     this.completionTokens++;
     this.outputCounts.set(id, (this.outputCounts.get(id) ?? 0) + 1);
     if (this.endIds.has(id)) {
-      this.events.push({ type: 'token', id, bytes: NO_BYTES, logprobs });
+      if (!isSilent) this.events.push({ type: 'token', id, bytes: NO_BYTES, logprobs });
       this.finish('stop', nowMs, this.matcher.flush(), null, id);
       return;
     }
     const { released, stopIndex } = this.matcher.push(this.tokens.bytes(id));
     this.textBytes += released.length;
-    this.events.push({ type: 'token', id, bytes: released, logprobs });
+    if (!isSilent) this.events.push({ type: 'token', id, bytes: released, logprobs });
     if (stopIndex !== null) {
       this.finish('stop', nowMs, NO_BYTES, stopIndex, null);
     } else if (this.completionTokens >= this.params.maxTokens) {

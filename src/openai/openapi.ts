@@ -13,6 +13,7 @@ import {
 import { samplingSchema } from './sampling-fields.ts';
 import { sessionChangeSchema, sessionForkSchema } from './session-request.ts';
 import { detokenizeSchema, tokenizeSchema } from './tokenize-request.ts';
+import { USAGE_SCHEMA } from './usage.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -84,6 +85,7 @@ export function openApiDocument(card: ModelCard): Json {
         CompletionRequest: completions,
         TokenizeRequest: tokenize,
         DetokenizeRequest: detokenize,
+        Usage: USAGE_SCHEMA,
         Job: JOB_SCHEMA,
         Session: SESSION_SCHEMA,
         SessionList: SESSION_LIST_SCHEMA,
@@ -128,6 +130,10 @@ const JOB_SCHEMA: Json = {
   },
 };
 const JOB_REF: Json = { $ref: '#/components/schemas/Job' };
+const ANSWER_SCHEMA: Json = {
+  type: 'object',
+  properties: { usage: { $ref: '#/components/schemas/Usage' } },
+};
 const SESSION_REF: Json = { $ref: '#/components/schemas/Session' };
 
 /** What `Prefer: respond-async` adds to a route. */
@@ -158,8 +164,9 @@ function jsonSchema(schema: z.ZodMiniType): Json {
 
 /** @param completes answers by stream and job too */
 function post(summary: string, schema: string, completes: boolean): Json {
-  const answer: Record<string, unknown> = { 'application/json': {} };
-  if (completes) answer['text/event-stream'] = {};
+  const answer: Json = completes
+    ? { 'application/json': { schema: ANSWER_SCHEMA }, 'text/event-stream': {} }
+    : { 'application/json': {} };
   const content = { 'application/json': { schema: { $ref: `#/components/schemas/${schema}` } } };
   const accepted = {
     description: 'Accepted as a job.',

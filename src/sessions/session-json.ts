@@ -10,10 +10,11 @@ const CHUNK_BYTES = 0x4000;
 /** A session as bytes of JSON; words are base64 of little-endian 32-bit integers. */
 export function encodeSession(session: Session): Uint8Array {
   const { content, branches, ...rest } = session;
-  const contents = [content, ...branches].map(({ scope, words, images }) => ({
+  const contents = [content, ...branches].map(({ scope, words, images, said }) => ({
     scope,
     words: encodeWords(words),
     images,
+    said,
   }));
   return new TextEncoder().encode(JSON.stringify({ version: VERSION, ...rest, contents }));
 }
@@ -56,7 +57,10 @@ function parseContent(value: unknown): KvContent {
     end = position + 1;
     return { position, sha256 };
   });
-  return { scope: stringOf(fields['scope'], 'scope'), words, images };
+  // Absent in what earlier versions wrote.
+  const keys = fields['said'] === undefined ? null : listOf(fields['said'], 'said');
+  const said = keys === null ? {} : { said: keys.map((key) => stringOf(key, 'said')) };
+  return { scope: stringOf(fields['scope'], 'scope'), words, images, ...said };
 }
 
 function parseMetadata(value: unknown): SessionMetadata {

@@ -146,7 +146,7 @@ describe('what is said', () => {
     expect(asked.assistantSpans[0]).toEqual({ start: 1, end: 2 });
   });
 
-  it('is found behind what was said before it, and only behind that', () => {
+  it('is found behind the same texts, whatever ids they had, and behind no others', () => {
     const kept = memory();
     const first = ids('a', 'b');
     const second = ids('b', 'a');
@@ -156,7 +156,33 @@ describe('what is said', () => {
     expect(Array.from(kept.resolve(asked).tokens)).toEqual([0, ...first, 0, ...second, 0]);
     const alone = memory();
     alone.remember(prompt([0, first, 0]), second, 2);
-    expect(alone.resolve(asked)).toBe(asked);
+    const found = alone.resolve(asked);
+    expect(Array.from(found.tokens)).toEqual([0, ...ids('ab'), 0, ...second, 0]);
+    for (const other of [ids('abab'), ids('a'), ids('ba'), ids('')]) {
+      const behind = prompt([0, other, 0, ids('ba'), 0]);
+      expect(alone.resolve(behind)).toBe(behind);
+    }
+    // Tokens that are no text of the assistant are no such text.
+    const plain = prompt([0, ...first, 0, ids('ba'), 0]);
+    expect(alone.resolve(plain)).toBe(plain);
+  });
+
+  it('is learnt where its ids are tokens that spell it, and nothing else', () => {
+    const kept = memory();
+    const asked = prompt([0, 1, 0, ids('ab'), 0]);
+    const [text] = kept.texts(asked);
+    if (text === undefined) throw new TypeError('no text');
+    expect(text).toMatchObject({ span: { start: 3, end: 4 }, ids: null });
+    const lies = [[], ids('a'), ids('b', 'a'), ids('a', 'b', 'b'), [1, 0, 2], [1, 2, -1], [99, 2]];
+    for (const lie of lies) expect(kept.learn('', text, Int32Array.from(lie))).toBe(false);
+    expect(kept.size.texts).toBe(0);
+    expect(kept.learn('', text, Int32Array.from(ids('a', 'b')))).toBe(true);
+    expect(Array.from(kept.resolve(asked).tokens)).toEqual([0, 1, 0, 1, 2, 0]);
+    expect(kept.remember(prompt([0, 1, 0]), ids('a', 'b'), 2)?.key).toBe(text.key);
+    kept.forget('other', [text.key]);
+    expect(kept.size.texts).toBe(1);
+    kept.forget('', [text.key]);
+    expect(kept.resolve(asked)).toBe(asked);
   });
 
   it('is kept once for every text, and anew where the same text is said otherwise', () => {
@@ -277,7 +303,7 @@ describe('the bound', () => {
       return kept.resolve(asked) !== asked;
     };
     const remember = (number: number): void =>
-      kept.remember(prompt([0, number]), ids('a', 'b', 'a', 'b'), 4);
+      void kept.remember(prompt([0, number]), ids('a', 'b', 'a', 'b'), 4);
     for (const number of [1, 2, 3]) remember(number);
     expect(kept.size).toEqual({ texts: 3, tokens: 3 * cost });
     expect(isKept(1)).toBe(true);

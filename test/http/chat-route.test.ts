@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { CompletionEvent } from '../../src/completer.ts';
+import type { StoreUse } from '../../src/engine/engine.ts';
 import { ServeError } from '../../src/errors.ts';
 import { createAppHarness, frames, until, untilAborted } from '../support/app-harness.ts';
 import { createFakeClock } from '../support/fake-clock.ts';
@@ -8,7 +9,24 @@ import { createStubCompleter, STUB_CARD } from '../support/stub-completer.ts';
 const messages = [{ role: 'user', content: 'Hi' }];
 
 async function* cutShort(): AsyncGenerator<CompletionEvent> {
-  yield { type: 'start', promptTokens: 1, cachedTokens: 0, imageTokens: 0, prompt: null };
+  yield {
+    type: 'start',
+    promptTokens: 1,
+    cachedTokens: 0,
+    imageTokens: 0,
+    store: null,
+    prompt: null,
+  };
+}
+
+async function usageOf(store: StoreUse | null, stream: boolean): Promise<unknown> {
+  const { send } = createAppHarness({}, { store: () => store });
+  const body = { messages, stream, stream_options: { include_usage: true } };
+  const { stream_options: _, ...whole } = body;
+  const response = await send('/v1/chat/completions', stream ? body : whole);
+  const last = stream ? (await frames(response)).at(-1) : await response.json();
+  const { usage } = last as { usage: { prompt_tokens_details: Record<string, unknown> } };
+  return usage.prompt_tokens_details;
 }
 
 describe('POST /v1/chat/completions', () => {
@@ -52,6 +70,17 @@ describe('POST /v1/chat/completions', () => {
       bytes: [57],
       top_logprobs: [{ token: '9' }, {}],
     });
+  });
+
+  it('says what became of what a store held, in the answer and in the last chunk', async () => {
+    const details = { cached_tokens: 7, image_tokens: 0, audio_tokens: 0 };
+    for (const stream of [false, true]) {
+      for (const choice of ['restore', 'recompute'] as const) {
+        const kv_store = { choice, tokens: 7 };
+        expect(await usageOf(kv_store, stream)).toEqual({ ...details, kv_store });
+      }
+      expect(await usageOf(null, stream)).toEqual(details);
+    }
   });
 
   it('streams the same text, role first, finish reason last, then the usage', async () => {

@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { ServeError } from '../../src/errors.ts';
 import { createAppHarness, frames, untilAborted } from '../support/app-harness.ts';
-import { STUB_CARD } from '../support/stub-completer.ts';
+import { STUB_CARD, type StubOptions } from '../support/stub-completer.ts';
+
+/** By the length of a prompt. */
+const store: StubOptions['store'] = ({ prompt }) => {
+  const length = prompt.type === 'tokens' ? prompt.ids.length : 0;
+  if (length === 1) return null;
+  return { choice: length < 4 ? 'recompute' : 'restore', tokens: length };
+};
 
 describe('POST /v1/completions', () => {
   interface Answer {
@@ -18,7 +25,11 @@ describe('POST /v1/completions', () => {
       prompt_token_ids?: number[];
       token_ids?: number[];
     }[];
-    usage: { prompt_tokens: number; completion_tokens: number };
+    usage: {
+      prompt_tokens: number;
+      completion_tokens: number;
+      prompt_tokens_details: { kv_store?: unknown };
+    };
   }
 
   async function answerOf(response: Response): Promise<Answer> {
@@ -40,6 +51,19 @@ describe('POST /v1/completions', () => {
       [5, '4:1'],
     ]);
     expect(answer.usage).toMatchObject({ prompt_tokens: 2 + 4 + 4, completion_tokens: 6 * 4 });
+  });
+
+  it('adds up what a store held of several prompts; a restore stands before the rest', async () => {
+    const { send } = createAppHarness({}, { store });
+    const usedOf = async (...lengths: number[]): Promise<unknown> => {
+      const prompt = lengths.map((length) => Array.from({ length }, () => 65));
+      const { usage } = await answerOf(await send('/v1/completions', { prompt }));
+      return usage.prompt_tokens_details.kv_store;
+    };
+    expect(await usedOf(1)).toBeUndefined();
+    expect(await usedOf(2, 1, 3)).toEqual({ choice: 'recompute', tokens: 5 });
+    expect(await usedOf(4, 2, 5)).toEqual({ choice: 'restore', tokens: 9 });
+    expect(await usedOf(2, 4)).toEqual({ choice: 'restore', tokens: 4 });
   });
 
   it('runs at most eight prompts at once', async () => {

@@ -48,6 +48,6 @@ export function randomParams(random: SeededRandom): SamplingParams {
 
 /** What a client sees of an answer, but for times and what was reused. */
 export function visible(events: readonly object[]): string {
-  const hidden = new Set(['timings', 'cachedTokens']);
+  const hidden = new Set(['timings', 'cachedTokens', 'store']);
   return JSON.stringify(events, (key, value: unknown) => (hidden.has(key) ? undefined : value));
 }

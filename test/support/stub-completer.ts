@@ -7,6 +7,7 @@ import type {
   TokenReport,
   TokenText,
 } from '../../src/completer.ts';
+import type { StoreUse } from '../../src/engine/engine.ts';
 
 /**
  * A small completer over bytes: ids 0..255 are bytes, 256 is `<bos>`, 257 ends the turn. It says
@@ -30,6 +31,8 @@ export interface StubOptions {
   readonly card?: Partial<ModelCard>;
   /** What choice `index` answers; by default its prompt's length and its own index. */
   readonly reply?: (request: CompletionRequest, index: number) => string;
+  /** What a store is said to have held; default nothing. */
+  readonly store?: (request: CompletionRequest) => StoreUse | null;
   /** Thrown instead of starting. */
   readonly failure?: (request: CompletionRequest) => unknown;
   /** Thrown after this many tokens. */
@@ -93,6 +96,7 @@ export function createStubCompleter(options: StubOptions = {}): StubCompleter {
         promptTokens: prompt.length,
         cachedTokens: Math.max(0, prompt.length - 2),
         imageTokens: imageCount(request.prompt) * 256,
+        store: options.store?.(request) ?? null,
         prompt:
           sampling.promptLogprobs !== null || request.returnTokenIds
             ? prompt.map((id, at) => report(id, at === 0 ? null : sampling.promptLogprobs))

@@ -12,6 +12,8 @@ import { createPageFinder } from './page-finder.ts';
 import { createPageNamer } from './page-names.ts';
 import { createPageReader } from './page-reader.ts';
 import { createPageWriter } from './page-writer.ts';
+import { createSaidCodec } from './said-object.ts';
+import { createSaidShelf } from './said-shelf.ts';
 import { createFetchMeter, decideRestore, restoreBytes } from './restore-decision.ts';
 import { createUseBook, type UseBook } from './use-book.ts';
 
@@ -87,6 +89,15 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
     inFlight: READS_AT_ONCE,
   });
   const refused: Record<string, number> = {};
+  const shelf = createSaidShelf({
+    store,
+    codec: createSaidCodec({ namer, fingerprint, ...sha256 }),
+    writer,
+    uses,
+    clock,
+    inFlight: READS_AT_ONCE,
+    onRefused: (reason) => void (refused[reason] = (refused[reason] ?? 0) + 1),
+  });
   /** By the words they were kept for. */
   const keptPages = new WeakMap<Int32Array, { tokens: number; bytes: number }>();
   const naming = new Set<Promise<void>>();
@@ -136,7 +147,8 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
       const found = await reader.find(request, patienceMs * FIND_SHARE, signal);
       // A few round trips one after the other: about what a fetch waits before bytes come.
       meter.answered(Math.max(0, clock.now() - askedMs));
-      if (found.length <= from) return [];
+      const nothing = { pages: [], choice: null, length: from };
+      if (found.length <= from) return nothing;
       const decision = decideRestore({
         tokens: found.length - from,
         bytes: restoreBytes({ kvTokenBytes, windowTokens }, from, found.length),
@@ -146,7 +158,7 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
       });
       const choice = options.alwaysRestores === true ? 'restore' : decision.choice;
       decisions[choice]++;
-      if (choice === 'recompute') return [];
+      if (choice === 'recompute') return { pages: [], choice, length: found.length };
       const {
         pages,
         length,
@@ -162,16 +174,20 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
         else if (reason !== 'late' && reason !== 'unreadable') writer.forget(key);
       }
       fetchedBytes += bytes;
-      if (length <= from) return [];
+      if (length <= from) return nothing;
       fetchedPages += pages.length;
       fetchedTokens += length - from;
       const last = pages.at(-1);
       if (last !== undefined) {
         uses.use((await found.chain.next(last.start / pageTokens, last.count)).key);
       }
-      return pages;
+      return { pages, choice, length };
     },
-    keep(content, pages) {
+    async fetchSaid(scope, wanted, tokens, prefillTokensPerSecond, signal) {
+      const ms = patience(tokens, prefillTokensPerSecond) * FIND_SHARE;
+      await shelf.fetch(scope, wanted, ms, signal);
+    },
+    keep(content, pages, said = []) {
       const bytes = pages.reduce((sum, page) => sum + codec.sizeOf(page), 0);
       const last = pages.at(-1);
       keptPages.set(content.words, {
@@ -179,7 +195,8 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
         bytes,
       });
       namingBytes += bytes;
-      const named = enqueue(content, pages)
+      const named = Promise.all([enqueue(content, pages), shelf.keep(content.scope, said)])
+        .then(() => undefined)
         .catch(onFailure)
         .finally(() => {
           namingBytes -= bytes;
@@ -199,6 +216,7 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
       await flush(signal);
       const keys = await forgetPages(store, namer, pageTokens, content, kept, signal);
       for (const key of keys) writer.saw(key, null);
+      await shelf.forget(content, kept, signal);
       keptPages.delete(content.words);
     },
     flush,

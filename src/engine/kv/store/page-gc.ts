@@ -2,7 +2,8 @@ import { sha256Hex, type Sha256 } from '../../../lib/sha256-hex.ts';
 import type { Clock } from '../../../lib/clock.ts';
 import { runBounded } from '../../../lib/run-bounded.ts';
 import type { ObjectStore } from '../../../weights/object-store.ts';
-import { PAGE_PREFIX, parsePageKey } from './page-names.ts';
+import { PAGE_PREFIX } from './page-names.ts';
+import { parseStoredKey } from './stored-key.ts';
 import { BOOK_PREFIX, dayOf, parseBookKey, readKeys } from './use-book.ts';
 
 export interface PageCollectorOptions {
@@ -40,7 +41,7 @@ export interface SweepReport {
 }
 
 /**
- * Removes pages that nobody used for days. Two sweeps condemn a page, the second one removes it: what
+ * Removes pages, and ids of answers, that nobody used for days. Two sweeps condemn a page, the second one removes it: what
  * was written or used meanwhile is in a book by then. A page before one that stays, stays.
  */
 export interface PageCollector {
@@ -55,7 +56,7 @@ export interface PageCollector {
 
 interface StoredPage {
   readonly key: string;
-  readonly parent: string;
+  readonly parent: string | null;
   readonly sizeBytes: number;
 }
 
@@ -84,7 +85,7 @@ export function createPageCollector(options: PageCollectorOptions): PageCollecto
   ): Promise<ReadonlyMap<string, StoredPage> | null> {
     const pages = new Map<string, StoredPage>();
     for await (const { key, sizeBytes } of store.listPrefix(prefix, signal)) {
-      const parts = parsePageKey(key);
+      const parts = parseStoredKey(key);
       if (parts === null) continue;
       if (pages.size >= maxPages) return null;
       pages.set(parts.name, { key, parent: parts.parent, sizeBytes });
@@ -107,9 +108,11 @@ export function createPageCollector(options: PageCollectorOptions): PageCollecto
         continue;
       }
       for (const each of await readKeys(store, key, sizeBytes, signal)) {
-        const parts = parsePageKey(each);
+        const parts = parseStoredKey(each);
         // Its parents too: the page itself may be lost, or out of this sweep.
-        if (parts !== null) used.add(parts.name).add(parts.parent);
+        if (parts === null) continue;
+        used.add(parts.name);
+        if (parts.parent !== null) used.add(parts.parent);
       }
     }
     return { used, old };
@@ -123,8 +126,8 @@ export function createPageCollector(options: PageCollectorOptions): PageCollecto
     const kept = new Set<string>();
     for (const name of pages.keys()) {
       if (!used.has(name) && !isReferenced(name)) continue;
-      for (let at = name; !kept.has(at);) {
-        const page = pages.get(at);
+      for (let at: string | null = name; at !== null && !kept.has(at);) {
+        const page: StoredPage | undefined = pages.get(at);
         if (page === undefined) break;
         kept.add(at);
         at = page.parent;

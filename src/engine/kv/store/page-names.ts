@@ -47,6 +47,8 @@ export interface PageNamerOptions {
 export interface PageNamer {
   /** @param length words of the content that are looked at */
   chain(content: KvContent, pageTokens: number, length: number): Promise<PageChain>;
+  /** What keys of a scope begin with. */
+  folderOf(scope: string): Promise<string>;
 }
 
 export function createPageNamer(options: PageNamerOptions): PageNamer {
@@ -65,6 +67,7 @@ export function createPageNamer(options: PageNamerOptions): PageNamer {
   }
 
   return {
+    folderOf,
     async chain(content, pageTokens, length) {
       if (!Number.isInteger(pageTokens) || pageTokens < 1) {
         throw new RangeError(`pageTokens must be a whole number from 1 on, not ${pageTokens}`);

@@ -6,7 +6,7 @@ import { createKeyMemory } from './key-memory.ts';
 import type { PageCodec } from './page-codec.ts';
 import type { PageName } from './page-names.ts';
 import { createRateMeter } from './rate-meter.ts';
-import { writePage, type PageEntry } from './write-page.ts';
+import { writePage, type StoreEntry } from './write-page.ts';
 
 export type PageWriterEvent =
   | { readonly type: 'page-written'; readonly key: string; readonly sizeBytes: number }
@@ -51,6 +51,8 @@ export interface PageWriter {
    * @returns false when it will not be saved: the queue is full, or the writer closed
    */
   enqueue(page: KvPage, name: PageName): boolean;
+  /** The same for a small object whose name tells its content. */
+  enqueueObject(key: string, bytes: Uint8Array): boolean;
   /** What the store holds there, null for nothing: a page that is there need not be written. */
   saw(key: string, sizeBytes: number | null): void;
   /** What the store holds there is bad: the next such page is written over it. */
@@ -86,8 +88,8 @@ export function createPageWriter(options: PageWriterOptions): PageWriter {
   /** Keys that are to be written over. */
   const bad = createKeyMemory(keys);
   /** In order; a key moves from here to `underWay`. */
-  const queue = new Map<string, PageEntry>();
-  const underWay = new Map<string, PageEntry>();
+  const queue = new Map<string, StoreEntry>();
+  const underWay = new Map<string, StoreEntry>();
   const lanes = new Set<Promise<void>>();
   const rate = createRateMeter();
   const totals = { writtenPages: 0, writtenBytes: 0, droppedPages: 0, failures: 0 };
@@ -109,10 +111,9 @@ export function createPageWriter(options: PageWriterOptions): PageWriter {
     onEvent({ type: 'page-deduplicated', key });
   }
 
-  async function attempt(entry: PageEntry, signal: AbortSignal): Promise<void> {
-    const { sizeBytes } = entry;
-    const { key } = entry.name;
-    const there = await writePage(store, codec, entry, bad.sizeOf(key) !== null, signal);
+  async function attempt(entry: StoreEntry, signal: AbortSignal): Promise<void> {
+    const { key, sizeBytes } = entry;
+    const there = await writePage(store, entry, bad.sizeOf(key) !== null, signal);
     if (there !== null) {
       if (there > 0) known.learn(key, there);
       deduplicate(key);
@@ -120,7 +121,7 @@ export function createPageWriter(options: PageWriterOptions): PageWriter {
     }
     bad.forget(key);
     known.learn(key, sizeBytes);
-    totals.writtenPages++;
+    if (entry.isPage) totals.writtenPages++;
     totals.writtenBytes += sizeBytes;
     const nowMs = clock.now();
     rate.add(sizeBytes, nowMs - markMs);
@@ -128,8 +129,8 @@ export function createPageWriter(options: PageWriterOptions): PageWriter {
     onEvent({ type: 'page-written', key, sizeBytes });
   }
 
-  async function write(entry: PageEntry, signal: AbortSignal): Promise<void> {
-    const { key } = entry.name;
+  async function write(entry: StoreEntry, signal: AbortSignal): Promise<void> {
+    const { key } = entry;
     for (let tries = 0; ; tries++) {
       try {
         await attempt(entry, signal);
@@ -189,30 +190,38 @@ export function createPageWriter(options: PageWriterOptions): PageWriter {
     stop = new AbortController();
   }
 
+  function enqueue(entry: StoreEntry): boolean {
+    const { key, sizeBytes } = entry;
+    if (isClosed) {
+      drop(key, 'closed');
+      return false;
+    }
+    const waiting = queue.get(key) ?? underWay.get(key);
+    const heldBytes = Math.max(known.sizeOf(key) ?? 0, waiting?.sizeBytes ?? 0);
+    if (heldBytes >= sizeBytes) {
+      deduplicate(key);
+      return true;
+    }
+    // A fuller page beside one that waits or is being written comes again at its next use.
+    if (waiting !== undefined) return false;
+    if (queuedBytes + sizeBytes > maxQueueBytes) {
+      drop(key, 'queue full');
+      return false;
+    }
+    queuedBytes += sizeBytes;
+    queue.set(key, entry);
+    startLane();
+    return true;
+  }
+
   return {
     enqueue(page, name) {
-      const { key } = name;
-      const sizeBytes = codec.sizeOf(page);
-      if (isClosed) {
-        drop(key, 'closed');
-        return false;
-      }
-      const waiting = queue.get(key) ?? underWay.get(key);
-      const heldBytes = Math.max(known.sizeOf(key) ?? 0, waiting?.sizeBytes ?? 0);
-      if (heldBytes >= sizeBytes) {
-        deduplicate(key);
-        return true;
-      }
-      // A fuller page beside one that waits or is being written comes again at its next use.
-      if (waiting !== undefined) return false;
-      if (queuedBytes + sizeBytes > maxQueueBytes) {
-        drop(key, 'queue full');
-        return false;
-      }
-      queuedBytes += sizeBytes;
-      queue.set(key, { page, name, sizeBytes });
-      startLane();
-      return true;
+      const encode = (): Promise<Uint8Array> => codec.encode(page, name);
+      return enqueue({ key: name.key, sizeBytes: codec.sizeOf(page), isPage: true, encode });
+    },
+    enqueueObject(key, bytes) {
+      const encode = (): Promise<Uint8Array> => Promise.resolve(bytes);
+      return enqueue({ key, sizeBytes: bytes.length, isPage: false, encode });
     },
     saw(key, sizeBytes) {
       if (sizeBytes === null) known.forget(key);

@@ -1,6 +1,6 @@
 import type { Clock } from '../../../lib/clock.ts';
 import type { ObjectStore } from '../../../weights/object-store.ts';
-import { parsePageKey } from './page-names.ts';
+import { parseStoredKey } from './stored-key.ts';
 
 /** Every key of a book begins with it. */
 export const BOOK_PREFIX = 'kv-uses/';
@@ -15,7 +15,7 @@ export interface UseBookOptions {
 }
 
 /**
- * Which pages were of use on which day: stores tell no times of use, and touching every page would
+ * Which pages and said ids were of use on which day: stores tell no times of use, and touching every page would
  * cost a request each. One small object a flush, `kv-uses/<day>/<instance>-<number>`, lists keys; the
  * last page of a chain stands for all before it. A key is listed once a day.
  */
@@ -96,5 +96,5 @@ export async function readKeys(
   const bytes = new Uint8Array(sizeBytes);
   await store.read(key, 0, bytes, signal);
   const lines = new TextDecoder().decode(bytes).split('\n');
-  return lines.filter((line) => parsePageKey(line) !== null);
+  return lines.filter((line) => parseStoredKey(line) !== null);
 }

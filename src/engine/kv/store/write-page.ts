@@ -1,14 +1,13 @@
 import type { ObjectStore } from '../../../weights/object-store.ts';
-import type { KvPage } from '../../backend.ts';
-import type { PageCodec } from './page-codec.ts';
-import type { PageName } from './page-names.ts';
 
-/** A page to be written. */
-export interface PageEntry {
-  readonly page: KvPage;
-  readonly name: PageName;
+/** A page or another object of its kind to be written. */
+export interface StoreEntry {
+  readonly key: string;
   /** Of the object. */
   readonly sizeBytes: number;
+  readonly isPage: boolean;
+  /** The object, made only when it is written. */
+  readonly encode: () => Promise<Uint8Array>;
 }
 
 /**
@@ -20,15 +19,13 @@ export interface PageEntry {
  */
 export async function writePage(
   store: ObjectStore,
-  codec: PageCodec,
-  { page, name, sizeBytes }: PageEntry,
+  { key, sizeBytes, encode }: StoreEntry,
   isBad: boolean,
   signal: AbortSignal,
 ): Promise<number | null> {
-  const { key } = name;
   const there = isBad ? null : await store.head(key, signal);
   if (there !== null && there.sizeBytes >= sizeBytes) return there.sizeBytes;
-  const body = await codec.encode(page, name);
+  const body = await encode();
   signal.throwIfAborted();
   const ifAbsent = there === null && !isBad;
   const written = await store.write(key, body, { ifAbsent, signal });

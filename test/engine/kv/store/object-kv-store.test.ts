@@ -5,6 +5,7 @@ import { memoryStore } from '../../../support/memory-store.ts';
 
 const PAGE = 4;
 const BYTES = { global: 8, local: 8 };
+const NOTHING = { pages: [], choice: null, length: 0 };
 
 function pageAt(start: number, count: number): KvPage {
   const fill = (salt: number): Uint8Array =>
@@ -51,21 +52,21 @@ describe('pages in an object store', () => {
     expect(kv.stats()).toMatchObject({ queuedBytes: 0, writtenPages: 3 });
     expect(kv.stored(content.words)).toMatchObject({ storeTokens: 10 });
     const longer = contentOf('a', 14);
-    const pages = await kv.fetch(longer, 0, 12, null);
+    const { pages } = await kv.fetch(longer, 0, 12, null);
     expect(pages.map(({ start, count }) => [start, count])).toEqual([
       [0, 4],
       [4, 4],
       [8, 2],
     ]);
     expect(pages[2]).toEqual(pageAt(8, 2));
-    expect(await kv.fetch(contentOf('b', 14), 0, 12, null)).toEqual([]);
+    expect(await kv.fetch(contentOf('b', 14), 0, 12, null)).toEqual(NOTHING);
 
     // What a fork shares stays.
     const fork = { ...content, words: Int32Array.of(1, 2, 3, 4, 99) };
     await kv.forget(content, [fork]);
     const left = [...store.objects.keys()].filter((key) => key.startsWith('kv/'));
     expect(left).toHaveLength(1);
-    expect(await kv.fetch(longer, 0, 12, null)).toHaveLength(1);
+    expect((await kv.fetch(longer, 0, 12, null)).pages).toHaveLength(1);
     await kv.close();
   });
 
@@ -77,11 +78,17 @@ describe('pages in an object store', () => {
     kv.keep(content, [pageAt(0, 4), pageAt(4, 4)]);
     await kv.flush();
     // Nothing is known: restoring is how the rate becomes known.
-    expect(await kv.fetch(contentOf('a', 12), 0, 10, null)).toHaveLength(2);
-    expect(await kv.fetch(contentOf('a', 12), 0, 10, 1e6)).toEqual([]);
+    const first = await kv.fetch(contentOf('a', 12), 0, 10, null);
+    expect(first).toMatchObject({ choice: 'restore', length: 8 });
+    expect(first.pages).toHaveLength(2);
+    expect(await kv.fetch(contentOf('a', 12), 0, 10, 1e6)).toEqual({
+      pages: [],
+      choice: 'recompute',
+      length: 8,
+    });
     expect(kv.stats().decisions).toEqual({ restore: 1, recompute: 1 });
     // A device so slow that the store is worth its wait.
-    expect(await kv.fetch(contentOf('a', 12), 0, 10, 0.1)).toHaveLength(2);
+    expect((await kv.fetch(contentOf('a', 12), 0, 10, 0.1)).pages).toHaveLength(2);
     await kv.close();
   });
 
@@ -102,8 +109,8 @@ describe('pages in an object store', () => {
       },
       instance: 'test',
     });
-    expect(await kv.fetch(contentOf('a', 2000), 0, 2000, 100)).toEqual([]);
-    expect(await kv.fetch(contentOf('a', 2000), 0, 2000, 1e6)).toEqual([]);
+    expect(await kv.fetch(contentOf('a', 2000), 0, 2000, 100)).toEqual(NOTHING);
+    expect(await kv.fetch(contentOf('a', 2000), 0, 2000, 1e6)).toEqual(NOTHING);
     // Part of 20 s to compute it, and part of the least patience.
     expect(sleeps).toEqual([6000, 150]);
   });
