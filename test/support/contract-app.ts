@@ -1,0 +1,24 @@
+import { fakeModelConfig } from '../../adapters/fake/config.ts';
+import { createApp } from '../../src/app.ts';
+import { HTTP_CONTRACT } from '../contracts/http-target.ts';
+import { createFakeEngineCompleter } from './fake-engine-completer.ts';
+
+/** Steps after which the fake device lets others run, as a real one does in every step. */
+const STEPS_A_TURN = 32;
+
+/** The app that the HTTP contract is checked on. */
+export function createContractApp(): ReturnType<typeof createApp> {
+  const { apiKey, origin, maxBodyBytes, contextTokens } = HTTP_CONTRACT;
+  const config = fakeModelConfig({ maxPositions: contextTokens });
+  let steps = 0;
+  const beforeForward = async (): Promise<void> => {
+    if (++steps % STEPS_A_TURN === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+  };
+  const { completer } = createFakeEngineCompleter({}, { config, beforeForward });
+  return createApp({
+    completer,
+    apiKeys: [apiKey],
+    cors: { origins: [origin] },
+    limits: { maxBodyBytes },
+  });
+}
