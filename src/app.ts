@@ -13,6 +13,8 @@ import { metricsRoute } from './http/metrics-route.ts';
 import { modelRoute, modelsRoute } from './http/models-route.ts';
 import { openApiRoute } from './http/openapi-route.ts';
 import { type AppEvent, requestEvents } from './http/request-events.ts';
+import { createReplicaParts, type ReplicaParts } from './http/replica-parts.ts';
+import { replicaRoutes } from './http/replica-routes.ts';
 import { requestId } from './http/request-id.ts';
 import { addRoutes, type Route } from './http/route-table.ts';
 import { sessionRoutes } from './http/session-routes.ts';
@@ -43,6 +45,11 @@ export interface AppOptions {
    * loads and 503 when the server goes away, as RunPod's load balancer asks; left out, there is none.
    */
   readonly pingPath?: string;
+  /**
+   * Keys shared with gateways, which then find this server under `/replica/v1`; the first one is the
+   * newest. Left out, there are no such routes.
+   */
+  readonly fleetKeys?: readonly string[];
   readonly clock?: Clock;
   /** Seeds for requests without one, 0..2^32-1; from the runtime's secure source by default. */
   readonly randomSeed?: () => number;
@@ -95,6 +102,13 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     routes.push({ method: 'GET', path: '/metrics', handler: metricsRoute(metrics) });
   }
   const openPaths = new Set(['/health/live', '/health/ready']);
+  if (options.fleetKeys !== undefined) {
+    // Signed, and so of no use to whoever has no key.
+    for (const route of replicaRoutes(parts, replicaParts(completer, options.fleetKeys, clock))) {
+      routes.push(route);
+      openPaths.add(route.path);
+    }
+  }
   if (options.pingPath !== undefined) {
     const path = checkPingPath(options.pingPath, routes);
     openPaths.add(path);
@@ -140,6 +154,11 @@ function checkPingPath(path: string, routes: readonly Route[]): string {
   const isTaken = path.startsWith('/v1/') || routes.some((route) => route.path === path);
   if (isTaken) throw new RangeError(`The ping path "${path}" is taken by another route.`);
   return path;
+}
+
+function replicaParts(completer: Completer, keys: readonly string[], clock: Clock): ReplicaParts {
+  if (completer.replica !== undefined) return createReplicaParts(completer.replica, keys, clock);
+  throw new TypeError('fleetKeys is for servers that compute themselves, which this one does not');
 }
 
 function secureSeed(): number {

@@ -29,6 +29,7 @@ export type ErrorCode =
   | 'weights_unavailable'
   | 'backend_unavailable'
   | 'out_of_memory'
+  | 'upstream_unavailable'
   | 'internal';
 
 const CODES: Readonly<Record<ErrorCode, ErrorClass>> = {
@@ -52,6 +53,7 @@ const CODES: Readonly<Record<ErrorCode, ErrorClass>> = {
   weights_unavailable: { status: 503, type: 'server_error', retryable: true },
   backend_unavailable: { status: 500, type: 'server_error', retryable: false },
   out_of_memory: { status: 503, type: 'server_error', retryable: false },
+  upstream_unavailable: { status: 503, type: 'server_error', retryable: true },
   internal: { status: 500, type: 'server_error', retryable: false },
 };
 
@@ -89,6 +91,10 @@ export class ServeError extends Error {
 
   get retryable(): boolean {
     return CODES[this.code].retryable;
+  }
+
+  static isCode(code: string): code is ErrorCode {
+    return Object.hasOwn(CODES, code);
   }
 
   static is(value: unknown): value is ServeError {

@@ -1,11 +1,7 @@
-import type {
-  Completer,
-  CompletionEvent,
-  CompletionRequest,
-  CompleterState,
-  ModelCard,
-} from './completer.ts';
+import type { Completer, CompleterState, ModelCard } from './completer.ts';
 import { ServeError } from './errors.ts';
+import { createLazyReplica } from './fleet/lazy-replica.ts';
+import type { ReplicaAccess } from './fleet/served-model.ts';
 import { abortable } from './lib/abortable.ts';
 import type { Clock } from './lib/clock.ts';
 import { createProgressMeter, type LoadProgress, type ProgressMeter } from './load-progress.ts';
@@ -45,6 +41,7 @@ export interface LazyCompleter extends Completer {
   progress(): LoadProgress | null;
   /** Those of the loaded model; where it keeps none, every call is refused as not_found. */
   readonly sessions: SessionControl;
+  readonly replica: ReplicaAccess;
 }
 
 /**
@@ -206,14 +203,14 @@ export function createLazyCompleter<C extends Completer>(
     }
   }
 
-  async function* complete(
-    request: CompletionRequest,
+  async function* stream<T>(
+    open: (completer: C) => AsyncIterable<T>,
     signal?: AbortSignal,
-  ): AsyncGenerator<CompletionEvent, void, undefined> {
+  ): AsyncGenerator<T, void, undefined> {
     const completer = await enter(signal, loadUntilUsable);
     const pending = loading;
     try {
-      yield* completer.complete(request, signal);
+      yield* open(completer);
     } catch (error) {
       // What a failed load did to it is told as what failed the load.
       if (pending !== null && loaded !== completer && !stop.signal.aborted) await pending;
@@ -257,7 +254,8 @@ export function createLazyCompleter<C extends Completer>(
     },
     ready: (signal) => use(() => undefined, signal),
     progress: () => meter?.read() ?? null,
-    complete,
+    complete: (request, signal) => stream((inner) => inner.complete(request, signal), signal),
+    replica: createLazyReplica(use, stream),
     tokenize: (request, signal) => use((inner) => inner.tokenize(request, signal), signal),
     detokenize: (ids, signal) => use((inner) => inner.detokenize(ids, signal), signal),
     sessions: createLazySessions(use),

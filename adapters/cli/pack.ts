@@ -7,7 +7,7 @@ import { buildVocabulary } from '../../src/prompt/build-vocabulary.ts';
 import { openCheckpoint } from '../../src/weights/open-checkpoint.ts';
 import { formatBytes } from '../node/memory-fit.ts';
 import { openModelSource, openModelStore } from '../node/open-source.ts';
-import { UsageError } from './options.ts';
+import { UsageError } from './read-options.ts';
 import { createProgressLine } from './progress-line.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;

@@ -1,8 +1,11 @@
 import { ServeError } from '../../src/errors.ts';
 import { HELP, INSPECT_HELP, SERVE_HELP } from './help.ts';
 import { PACK_HELP, VERIFY_HELP } from './pack-help.ts';
+import { deploy } from './deploy.ts';
+import { DEPLOY_HELP } from './deploy-help.ts';
 import { inspect } from './inspect.ts';
-import { parseInspectOptions, parseServeOptions, UsageError } from './options.ts';
+import { parseInspectOptions, parseServeOptions } from './options.ts';
+import { UsageError } from './read-options.ts';
 import { pack, verify } from './pack.ts';
 import { serve } from './serve.ts';
 import { packageVersion } from './version.ts';
@@ -28,6 +31,9 @@ export async function run(args: readonly string[], environment: Environment): Pr
       case 'verify':
         if (wantsHelp) return print(VERIFY_HELP);
         return print(await verify(rest, environment));
+      case 'deploy':
+        if (wantsHelp) return print(DEPLOY_HELP);
+        return print(await deploy(rest, environment));
       case 'help':
       case '--help':
       case '-h':

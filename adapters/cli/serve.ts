@@ -1,15 +1,17 @@
 import { relative } from 'node:path';
 import { createApp } from '../../src/app.ts';
+import type { Completer } from '../../src/completer.ts';
 import { ServeError } from '../../src/errors.ts';
 import type { LoadEvent } from '../../src/lazy-completer.ts';
 import { createLazyEngine, type LazyEngine } from '../node/create-lazy-engine.ts';
 import { DEMO_MODEL, demoModelFolder } from '../node/open-source.ts';
 import { startServer } from '../node/server.ts';
 import { memoryText } from './memory-text.ts';
-import { UsageError, type ServeOptions } from './options.ts';
+import type { ServeOptions, ServerSettings } from './options.ts';
+import { UsageError } from './read-options.ts';
 import { packageVersion } from './version.ts';
 
-const LOOPBACK = new Set(['127.0.0.1', 'localhost', '::1']);
+export const LOOPBACK: ReadonlySet<string> = new Set(['127.0.0.1', 'localhost', '::1']);
 
 /** Listens, loads the model, serves it until SIGTERM or SIGINT, then drains. */
 export async function serve(options: ServeOptions): Promise<void> {
@@ -67,8 +69,12 @@ export async function serve(options: ServeOptions): Promise<void> {
   }
 }
 
-function appOf(completer: LazyEngine, options: ServeOptions): ReturnType<typeof createApp> {
-  const { apiKeys, corsOrigins, holdMs, pingPath } = options;
+/** The HTTP API with what was asked for on the command line. */
+export function appOf(
+  completer: Completer,
+  options: ServerSettings & { readonly fleetKeys?: readonly string[] },
+): ReturnType<typeof createApp> {
+  const { apiKeys, corsOrigins, holdMs, pingPath, fleetKeys = [] } = options;
   return createApp({
     completer,
     ...(apiKeys.length === 0 ? {} : { apiKeys }),
@@ -77,6 +83,7 @@ function appOf(completer: LazyEngine, options: ServeOptions): ReturnType<typeof 
       : { cors: { origins: corsOrigins.includes('*') ? '*' : corsOrigins } }),
     ...(holdMs === null ? {} : { cold: { holdMs } }),
     ...(pingPath === null ? {} : { pingPath }),
+    ...(fleetKeys.length === 0 ? {} : { fleetKeys }),
   });
 }
 
@@ -103,7 +110,7 @@ function complain(what: string, error: unknown): void {
   process.stderr.write(`gemlet: ${what}: ${why}\n`);
 }
 
-function secondsSince(startedMs: number): string {
+export function secondsSince(startedMs: number): string {
   return ((performance.now() - startedMs) / 1000).toFixed(1);
 }
 
@@ -145,6 +152,6 @@ function headers(needsKey: boolean): string {
   return `-H 'content-type: application/json'${key}`;
 }
 
-function write(text: string): void {
+export function write(text: string): void {
   process.stdout.write(`${text}\n`);
 }

@@ -84,7 +84,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
     const { memory } = settings;
     requireMemory(memory, settings.availableBytes);
     const imageConfig = await readImageConfig(source, checkpoint.config.vision, signal);
-    const tokenizer = await loadTokenizer(source, signal);
+    const { tokenizer, vocabulary } = await loadTokenizer(source, signal);
     backend = await startOnnxBackend({
       checkpoint,
       precision: settings.precision,
@@ -125,11 +125,12 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
     });
     const registry = openSessions(engine, options);
     sessions = registry;
+    const loadImage = imageLoaderFor(imageConfig);
     const preparer = createPreparer({
       tokenizer,
       model: checkpoint.config,
       contextTokens: settings.contextTokens,
-      loadImage: imageLoaderFor(imageConfig),
+      loadImage,
     });
     const card: ModelCard = {
       ...cardOf(checkpoint, settings, options.id ?? id),
@@ -141,6 +142,15 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
       tokenizer,
       prepare: (input, promptSignal) => preparer.prepare(input, promptSignal),
       card,
+      replica: {
+        image: imageConfig,
+        fingerprint: checkpoint.fingerprint,
+        vocabulary: async () => vocabulary,
+        loadImage: (bytes, panAndScan, imageSignal = new AbortController().signal) => {
+          const part = { type: 'image', source: { type: 'bytes', bytes }, panAndScan } as const;
+          return loadImage({ ...part, param: 'image' }, imageSignal);
+        },
+      },
     });
     const { loaded } = backend;
     let isLoaded = false;

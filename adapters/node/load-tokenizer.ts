@@ -14,6 +14,12 @@ const FILE = 'tokenizer.json';
 /** Names the format of the compact vocabulary, so that a newer gemlet does not read an older one's. */
 const CACHE_VERSION = 1;
 
+export interface LoadedTokenizer {
+  readonly tokenizer: Tokenizer;
+  /** The compact vocabulary it was made of. */
+  readonly vocabulary: Uint8Array;
+}
+
 /**
  * Builds the tokenizer: from a bundle's compact vocabulary, else from a checkpoint's tokenizer.json.
  * For the real vocabulary that takes seconds, so the compact form is kept in the user's cache folder
@@ -22,12 +28,12 @@ const CACHE_VERSION = 1;
 export async function loadTokenizer(
   source: ObjectSource,
   signal?: AbortSignal,
-): Promise<Tokenizer> {
+): Promise<LoadedTokenizer> {
   const compact = await source.head(VOCABULARY_KEY, signal);
   if (compact !== null) {
     const bytes = new Uint8Array(compact.sizeBytes);
     await source.read(VOCABULARY_KEY, 0, bytes, signal);
-    return createTokenizer(loadVocabulary(bytes));
+    return open(bytes);
   }
   const info = await source.head(FILE, signal);
   if (info === null) {
@@ -41,13 +47,17 @@ export async function loadTokenizer(
   const digest = createHash('sha256').update(json).digest('hex');
   const cached = join(cacheFolder(), `vocabulary-v${CACHE_VERSION}-${digest}.bin`);
   try {
-    return createTokenizer(loadVocabulary(new Uint8Array(await readFile(cached))));
+    return open(new Uint8Array(await readFile(cached)));
   } catch {
     // Absent or unreadable: built anew.
   }
   const vocabulary = await buildVocabulary(json);
   await keep(cached, vocabulary);
-  return createTokenizer(loadVocabulary(vocabulary));
+  return open(vocabulary);
+}
+
+function open(vocabulary: Uint8Array): LoadedTokenizer {
+  return { vocabulary, tokenizer: createTokenizer(loadVocabulary(vocabulary)) };
 }
 
 async function keep(path: string, bytes: Uint8Array): Promise<void> {

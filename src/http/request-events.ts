@@ -61,12 +61,15 @@ export interface RequestedCompletion {
   readonly seed: number;
 }
 
+/** What is told of a request for completions. */
+export type MeteredRequest = Pick<CompletionRequest, 'choiceCount' | 'sampling'>;
+
 /** What the handling of one request adds to its event. */
 export interface RequestTrace {
   /** Counts, made on first use. */
   usage(): Usage;
   /** Follows one completion; a request of several prompts has several. */
-  meter(request: CompletionRequest): CompletionMeter;
+  meter(request: MeteredRequest): CompletionMeter;
   /** The answer comes after the response: the event waits for the returned function to be called. */
   defer(answer: 'stream' | 'job'): (end: SseEnd) => void;
 }
@@ -170,7 +173,7 @@ function modelId(completer: Completer): string {
   }
 }
 
-function requestedCompletion({ choiceCount, sampling }: CompletionRequest): RequestedCompletion {
+function requestedCompletion({ choiceCount, sampling }: MeteredRequest): RequestedCompletion {
   const { maxTokens, temperature, topP, topK, seed } = sampling;
   return { choiceCount, maxTokens, temperature, topP, topK, seed };
 }

@@ -6,9 +6,10 @@ import { isDataUri, parseDataUri } from './data-uri.ts';
 import type { ImageDecoder } from './decode.ts';
 import type { ImageConfig } from './image-config.ts';
 import { withParam } from './image-error.ts';
+import { originalViews } from './original-views.ts';
 import { preprocess } from './preprocess.ts';
 import type { SafeFetch } from './safe-fetch.ts';
-import { DEFAULT_IMAGE_LIMITS, type ImageLimits } from './sniff.ts';
+import { DEFAULT_IMAGE_LIMITS, type ImageLimits, readImageHeader } from './sniff.ts';
 
 export type ImagePart = Extract<MessagePart, { readonly type: 'image' }>;
 
@@ -26,6 +27,11 @@ export interface ImageLoaderOptions {
   readonly config: ImageConfig;
   /** Should be the decoder's; `maxBytes` also holds for data URIs before they are decoded. */
   readonly limits?: ImageLimits;
+  /**
+   * Pixels above which a picture is not decoded here: its file goes to whoever computes. Needs an engine
+   * that takes such images; by default all are decoded.
+   */
+  readonly maxDecodePixels?: number;
   /** Pictures in memory at once, over all requests; 2 by default. Downloads are not counted. */
   readonly maxDecodes?: number;
 }
@@ -34,6 +40,7 @@ export interface ImageLoaderOptions {
 export function createImageLoader(options: ImageLoaderOptions): LoadImage {
   const { decoder, fetchUrl, config } = options;
   const limits = options.limits ?? DEFAULT_IMAGE_LIMITS;
+  const maxDecodePixels = options.maxDecodePixels ?? Number.POSITIVE_INFINITY;
   const decodes = createSemaphore(options.maxDecodes ?? 2);
 
   async function download(url: string, part: ImagePart, signal?: AbortSignal): Promise<Uint8Array> {
@@ -55,8 +62,13 @@ export function createImageLoader(options: ImageLoaderOptions): LoadImage {
     return decodes.run(async () => {
       const file =
         bytes ?? (source.type === 'url' ? parseDataUri(source.url, limits) : source.bytes);
+      const withCrops = part.panAndScan || config.panAndScan.always;
+      const header = readImageHeader(file, limits);
+      if (header.width * header.height > maxDecodePixels) {
+        return originalViews(file, header, config, withCrops);
+      }
       const image = await decoder.decode(file, signal);
-      return preprocess(image, config, part.panAndScan || config.panAndScan.always, signal);
+      return preprocess(image, config, withCrops, signal);
     }, signal);
   }
 

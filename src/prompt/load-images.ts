@@ -36,7 +36,7 @@ function requireImages(images: readonly PreparedImage[], vision: VisionConfig): 
   const bytes = vision.imageSize * vision.imageSize * 3;
   if (images.length === 0) throw new RangeError('loadImage returned no image');
   for (const image of images) {
-    if (image.rgb.length === bytes) continue;
+    if (image.rgb.length === bytes || image.original !== undefined) continue;
     throw new RangeError(
       `loadImage returned ${image.rgb.length} bytes, ` +
         `${vision.imageSize} x ${vision.imageSize} RGB pixels take ${bytes}`,

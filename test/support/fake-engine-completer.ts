@@ -37,10 +37,11 @@ export function createFakeEngineCompleter(
   const { engine, backend } = createTestEngine(engineOptions, { ...backendOptions, config });
   const tokenizer = createByteTokenizer();
   if (config.vision === null) throw new RangeError('the fake model has no vision tower');
+  const imageConfig = parseImageConfig({}, config.vision);
   const loadImage = createImageLoader({
     decoder: createNodeImageDecoder(),
     fetchUrl: null,
-    config: parseImageConfig({}, config.vision),
+    config: imageConfig,
   });
   const preparer = createPreparer({
     tokenizer,
@@ -55,6 +56,16 @@ export function createFakeEngineCompleter(
       tokenizer,
       prepare: (input, signal) => preparer.prepare(input, signal),
       card,
+      replica: {
+        image: imageConfig,
+        fingerprint: 'the fake',
+        vocabulary: async () => new Uint8Array(0),
+        loadImage: (bytes, panAndScan, signal) =>
+          loadImage(
+            { type: 'image', source: { type: 'bytes', bytes }, panAndScan, param: 'image' },
+            signal,
+          ),
+      },
     }),
     backend,
   };

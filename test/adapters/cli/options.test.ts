@@ -1,9 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import {
-  parseInspectOptions,
-  parseServeOptions,
-  UsageError,
-} from '../../../adapters/cli/options.ts';
+import { parseInspectOptions, parseServeOptions } from '../../../adapters/cli/options.ts';
+import { UsageError } from '../../../adapters/cli/read-options.ts';
 
 const speculates = (value: string) =>
   parseServeOptions([], { GEMLET_SPECULATE: value }).engine.speculates;
@@ -16,6 +13,7 @@ describe('options of serve', () => {
       host: '127.0.0.1',
       apiKeys: [],
       corsOrigins: [],
+      fleetKeys: [],
       load: 'eager',
       idleUnloadMs: null,
       holdMs: null,
@@ -26,7 +24,7 @@ describe('options of serve', () => {
 
   it('reads every option, and the model also as the first word', () => {
     const args =
-      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --prefill-budget 100 --speculate --load lazy --idle-unload 600 --hold 0 --ping /ping --hf-token t';
+      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --prefill-budget 100 --speculate --load lazy --idle-unload 600 --hold 0 --ping /ping --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
     expect(parseServeOptions(args.split(' '), {})).toEqual({
       engine: {
         model: 'm',
@@ -50,6 +48,7 @@ describe('options of serve', () => {
       load: 'lazy',
       idleUnloadMs: 600_000,
       holdMs: 0,
+      fleetKeys: ['0123456789abcdef', 'fedcba9876543210'],
       pingPath: '/ping',
       drainMs: 8000,
     });
@@ -58,6 +57,7 @@ describe('options of serve', () => {
 
   it('takes the environment where no option is given, and ignores empty variables', () => {
     const environment = {
+      GEMLET_FLEET_KEY: '0123456789abcdef,fedcba9876543210',
       GEMLET_MODEL: 'e',
       GEMLET_API_KEY: 'x, y',
       GEMLET_SLOTS: '7',
@@ -77,6 +77,7 @@ describe('options of serve', () => {
       load: 'lazy',
       idleUnloadMs: 5_000,
       holdMs: 20_000,
+      fleetKeys: ['0123456789abcdef', 'fedcba9876543210'],
       pingPath: '/ping',
       drainMs: 8000,
     });
