@@ -31,6 +31,9 @@ const scripts = blocks.filter(({ language }) => language === 'ts');
 /** Commands that only set up what the test run already has. */
 const SETUP = ['npm install && npm start', 'npm install && npm test'];
 
+/** Commands that serve until they are stopped; their options are read here, their work elsewhere. */
+const SERVES = /^npx gemlet serve --port/;
+
 async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -84,6 +87,7 @@ describe('README', () => {
   it.each(
     shell
       .filter(({ code, needsDownload }) => !needsDownload && !SETUP.includes(code.trim()))
+      .filter(({ code }) => !SERVES.test(code))
       .map(({ code }) => code.trim()),
   )('runs %s', async (code) => {
     const command = withPort(code).replaceAll('npx gemlet', 'node dist/adapters/cli/main.js');
@@ -98,6 +102,32 @@ describe('README', () => {
         expect(command).toBe('serve');
         expect(parseServeOptions(args, {}).engine.model).toBeTruthy();
       }
+    }
+  });
+
+  it('starts a gateway and its replicas as it says', async () => {
+    const code = shell.find((block) => SERVES.test(block.code))?.code ?? '';
+    const first = await freePort();
+    const ports = [first, await freePort(), await freePort()];
+    const command = code
+      .replaceAll('8801', String(ports[0]))
+      .replaceAll('8802', String(ports[1]))
+      .replaceAll('npx gemlet gateway', `node dist/adapters/cli/main.js gateway --port ${ports[2]}`)
+      .replaceAll('npx gemlet', 'node dist/adapters/cli/main.js');
+    const child = spawn('bash', ['-c', command], { cwd: ROOT, detached: true });
+    try {
+      let printed = '';
+      await new Promise<void>((resolve, reject) => {
+        child.stdout.on('data', (chunk: Buffer) => {
+          printed += chunk.toString();
+          if (printed.includes('gateway on') && printed.split('Ready in').length === 3) resolve();
+        });
+        child.on('close', (exit) => reject(new Error(`ended with ${exit}: ${printed}`)));
+      });
+      const answer = await fetch(`http://127.0.0.1:${ports[2]}/v1/models`);
+      expect(await answer.text()).toContain('gemlet-demo');
+    } finally {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
     }
   });
 

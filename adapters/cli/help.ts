@@ -4,9 +4,11 @@ export const HELP = `gemlet serves Google's Gemma 3 behind an OpenAI-compatible 
 
   gemlet serve                      serve the demo model that comes with the package
   gemlet serve --model ./my-gemma   serve a Hugging Face checkpoint
+  gemlet gateway --replica <url>    the same API over several servers
   gemlet inspect ./my-gemma         what a checkpoint holds and the memory it needs
   gemlet pack ./my-gemma s3://b/g   publish it for loading from an object store
   gemlet verify s3://b/g            read all of it and compare
+  gemlet deploy cloudrun            what takes it to a cloud, with --dry-run only said
 
   gemlet serve --help               all options
   gemlet --version`;
@@ -70,7 +72,9 @@ Network
       --host <address>     0.0.0.0 lets other machines in (default: 127.0.0.1)
       --api-key <key>      ask for this key on every route but the health
                            checks; may be given several times
-      --cors <origin>      let web pages of this origin call; * for all`;
+      --cors <origin>      let web pages of this origin call; * for all
+      --fleet-key <key>    let gateways that share this key (16 characters or
+                           more) send prompts; may be given several times`;
 
 export const INSPECT_HELP = `gemlet inspect <model> [options]
 

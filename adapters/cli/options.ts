@@ -1,3 +1,4 @@
+import { checkFleetKeys } from '../../src/fleet/signing.ts';
 import type { EngineOptions } from '../node/create-engine.ts';
 import {
   type Environment,
@@ -74,35 +75,40 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     switches: ['speculate'],
     short: { model: 'm', port: 'p' },
   });
-  const { positionals, text, number, choice } = options;
+  const { positionals } = options;
   if (positionals.length > 1) throw new UsageError(`"${positionals[1]}" is one argument too many.`);
   const engine: EngineOptions = defined({
-    model: text('model') ?? positionals[0],
-    id: text('name'),
-    token: text('hf-token', 'HF_TOKEN'),
-    precision: choice('precision', ['exact', 'fast']),
-    head: choice('head', ['int8', 'int4', 'float']),
-    threads: number('threads', 1, MAX_THREADS),
-    contextTokens: number('context', 2, Number.MAX_SAFE_INTEGER),
-    slots: number('slots', 1, Number.MAX_SAFE_INTEGER),
-    maxWaiting: number('queue', 0, Number.MAX_SAFE_INTEGER),
+    model: options.text('model') ?? positionals[0],
+    id: options.text('name'),
+    token: options.text('hf-token', 'HF_TOKEN'),
+    precision: options.choice('precision', ['exact', 'fast']),
+    head: options.choice('head', ['int8', 'int4', 'float']),
+    threads: options.number('threads', 1, MAX_THREADS),
+    contextTokens: options.number('context', 2, Number.MAX_SAFE_INTEGER),
+    slots: options.number('slots', 1, Number.MAX_SAFE_INTEGER),
+    maxWaiting: options.number('queue', 0, Number.MAX_SAFE_INTEGER),
     kvBudgetBytes: options.bytes('kv-budget'),
-    kvStore: text('kv-store'),
-    kvKeepDays: number('kv-keep-days', 1, 36_500),
+    kvStore: options.text('kv-store'),
+    kvKeepDays: options.number('kv-keep-days', 1, 36_500),
     sessionTtlMs: options.milliseconds('session-ttl', 1) ?? undefined,
     sessionQuotaBytes: options.bytes('session-quota'),
-    sessionQuotaCount: number('session-count', 1, Number.MAX_SAFE_INTEGER),
-    kvRestore: choice('kv-restore', ['faster', 'always']),
-    prefillBudgetMs: number('prefill-budget', 1, Number.MAX_SAFE_INTEGER),
+    sessionQuotaCount: options.number('session-count', 1, Number.MAX_SAFE_INTEGER),
+    kvRestore: options.choice('kv-restore', ['faster', 'always']),
+    prefillBudgetMs: options.number('prefill-budget', 1, Number.MAX_SAFE_INTEGER),
     speculates: options.isOn('speculate'),
   });
   return {
     engine,
     ...serverOptions(options, environment),
-    fleetKeys: options.list('fleet-key'),
-    load: choice('load', ['eager', 'lazy']) ?? 'eager',
+    fleetKeys: fleetKeys(options.list('fleet-key')),
+    load: options.choice('load', ['eager', 'lazy']) ?? 'eager',
     idleUnloadMs: options.milliseconds('idle-unload', 1),
   };
+}
+
+function fleetKeys(keys: readonly string[]): readonly string[] {
+  if (keys.length > 0) checkFleetKeys(keys);
+  return keys;
 }
 
 /** Options of everything that listens. @throws UsageError */

@@ -1,4 +1,7 @@
 import { ServeError } from '../../src/errors.ts';
+import { gateway } from './gateway.ts';
+import { GATEWAY_HELP } from './gateway-help.ts';
+import { parseGatewayOptions } from './gateway-options.ts';
 import { HELP, INSPECT_HELP, SERVE_HELP } from './help.ts';
 import { PACK_HELP, VERIFY_HELP } from './pack-help.ts';
 import { deploy } from './deploy.ts';
@@ -21,6 +24,10 @@ export async function run(args: readonly string[], environment: Environment): Pr
       case 'serve':
         if (wantsHelp) return print(SERVE_HELP);
         await serve(parseServeOptions(rest, environment));
+        return 0;
+      case 'gateway':
+        if (wantsHelp) return print(GATEWAY_HELP);
+        await gateway(parseGatewayOptions(rest, environment));
         return 0;
       case 'inspect':
         if (wantsHelp) return print(INSPECT_HELP);

@@ -19,14 +19,15 @@ const READY_TIMEOUT_MS = 30_000;
 const CLOSE_TIMEOUT_MS = 15_000;
 
 /**
- * Starts `gemlet serve` with the demo model on a free port.
+ * Starts `gemlet serve` with the demo model, or `gemlet gateway`, on a free port.
  * @param entry the compiled command; by default the one beside the compiled bench
  */
 export async function startLoadServer(
   args: readonly string[],
   entry: URL = new URL('../../adapters/cli/main.js', import.meta.url),
+  command: 'serve' | 'gateway' = 'serve',
 ): Promise<LoadServer> {
-  const child = spawn(process.execPath, [fileURLToPath(entry), 'serve', '--port', '0', ...args], {
+  const child = spawn(process.execPath, [fileURLToPath(entry), command, '--port', '0', ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
@@ -73,7 +74,7 @@ function readUrl({ stdout }: ChildProcess): Promise<string> {
     const timer = setTimeout(() => reject(new Error(`not ready: ${text}`)), READY_TIMEOUT_MS);
     stdout?.setEncoding('utf8').on('data', (piece: string) => {
       text += piece;
-      const [, url] = /Ready in .* on (http:\/\/\S+)/.exec(text) ?? [];
+      const [, url] = /(?:Ready in .*|gateway) on (http:\/\/[^\s,]+)/.exec(text) ?? [];
       if (url === undefined) return;
       clearTimeout(timer);
       resolve(url);

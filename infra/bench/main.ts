@@ -23,7 +23,7 @@ bench-results/engine-<time>.json. Models and llama.cpp are kept in .cache/bench 
   --only ENGINE     gemlet or llama alone
   --help
 
-Other suites: batch, cold, draft, kv, load and restore; each has --help
+Other suites: batch, cold, draft, kv, load, placement and restore; each has --help
 `;
 
 /** Room for the longest decode measurement. */
@@ -137,6 +137,8 @@ const SUITES: Readonly<Record<string, () => Promise<Suite>>> = {
     import('./restore-suite.ts').then((m) => ({ usage: m.RESTORE_USAGE, run: m.runRestore })),
   load: () => import('./load-suite.ts').then((m) => ({ usage: m.LOAD_USAGE, run: m.runLoad })),
   cold: () => import('./cold-suite.ts').then((m) => ({ usage: m.COLD_USAGE, run: m.runColdSuite })),
+  placement: () =>
+    import('./placement-suite.ts').then((m) => ({ usage: m.PLACEMENT_USAGE, run: m.runPlacement })),
   draft: () => import('./draft-suite.ts').then((m) => ({ usage: m.DRAFT_USAGE, run: m.runDraft })),
 };
 

@@ -78,11 +78,12 @@ function asComputed(
     tokens.length === asked.tokens.length && tokens.every((id, at) => id === asked.tokens[at]);
   if (isSame) return asked;
   const images: PromptImage[] = [];
-  for (let at = 0; vision !== null && at < tokens.length; at++) {
+  const { imageTokenId, tokensPerImage } = vision ?? { imageTokenId: -1, tokensPerImage: 0 };
+  for (let at = 0; at < tokens.length; at++) {
     const next = asked.images[images.length];
-    if (tokens[at] !== vision.imageTokenId || next === undefined) continue;
+    if (tokens[at] !== imageTokenId || next === undefined) continue;
     images.push({ position: at, image: next.image });
-    at += vision.tokensPerImage - 1;
+    at += tokensPerImage - 1;
   }
   // Where its texts lie now is not known, and need not be: its ids are final.
   return { ...asked, tokens, images, assistantSpans: [] };

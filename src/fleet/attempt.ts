@@ -9,6 +9,7 @@ import { AttemptError, failedAnswer, failureOf, lostReplica } from './fleet-erro
 import type { FleetLink } from './fleet-link.ts';
 import type { FleetWatch } from './fleet-watch.ts';
 import type { KnownImages } from './known-images.ts';
+import { REPLICA_HEADER } from './pins.ts';
 import { encodeCall } from './wire-call.ts';
 import { parseEvent } from './wire-events.ts';
 
@@ -57,6 +58,8 @@ export async function* attempt(
   let end: AttemptEnd = 'aborted';
   try {
     const response = await open(parts, direction, { visit, prompt, params, id }, both);
+    const named = direction.replica ?? response.headers.get(REPLICA_HEADER);
+    if (named !== null) onReplica(named);
     const pin = affinity.learn(response, { ...visit, session: learnAs }, direction);
     onTaken(pin, affinity.lost(response, visit) === 'moved');
     if (response.body === null) throw lostReplica('gave no answer');

@@ -40,6 +40,8 @@ export interface FleetWatchOptions {
   readonly pollMs?: number | null;
   /** Milliseconds a cold fleet may take; default 15 minutes. */
   readonly coldMs?: number;
+  /** Whether an earlier watch saw it ready just now; default false. */
+  readonly isReady?: boolean;
 }
 
 const STATUS = '/replica/v1/status';
@@ -55,8 +57,8 @@ export function createFleetWatch(options: FleetWatchOptions): FleetWatch {
   const { affinity, link, clock } = options;
   const coldMs = options.coldMs ?? COLD_MS;
   const stop = new AbortController();
-  let seen: 'idle' | 'loading' | 'ready' = 'idle';
-  let seenMs = 0;
+  let seen: 'idle' | 'loading' | 'ready' = options.isReady === true ? 'ready' : 'idle';
+  let seenMs = clock.now();
   let progress: LoadProgress | null = null;
   let waking: Promise<void> | null = null;
 

@@ -11,7 +11,6 @@ const MAX_NAMES = 20_000;
 
 export function createKnownImages(): KnownImages {
   const names = new Set<string>();
-  const nameOf = (replica: string, sha256: string): string => `${sha256} ${replica}`;
   return {
     has: (replica, sha256) => names.has(nameOf(replica, sha256)),
     add(replica, sha256) {
@@ -25,4 +24,8 @@ export function createKnownImages(): KnownImages {
       for (const sha256 of sha256s) names.delete(nameOf(replica, sha256));
     },
   };
+}
+
+function nameOf(replica: string, sha256: string): string {
+  return `${sha256} ${replica}`;
 }

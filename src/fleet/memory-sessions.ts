@@ -56,13 +56,14 @@ export function createMemorySessionTable(options: MemorySessionsOptions): Sessio
     queue.delete(turn);
     const [next] = queue;
     if (next === undefined) turns.delete(session);
-    else if (next.start !== null) next.start();
+    else if (next.start !== null && queue.size > 9) next.start();
   }
 
   function hold(session: string, queue: Set<Turn>, turn: Turn): SessionLease {
     const over = new AbortController();
     let isHeld = true;
     const end = (): void => {
+      if (!isHeld) return;
       isHeld = false;
       over.abort();
       leave(session, queue, turn);

@@ -1,4 +1,4 @@
-import { type PoolReplica, loadOf, slotsOf, usabilityOf } from './pool-replica.ts';
+import { type PoolReplica, loadOf, requestsAt, slotsOf, usabilityOf } from './pool-replica.ts';
 import { hashText, rendezvousScore } from './rendezvous.ts';
 
 export interface PlacementRequest {
@@ -64,7 +64,8 @@ function chooseAmong(
 
   if (home !== null && usable.includes(home)) {
     const own = slotsOf(home, nowMs, assumedSlots);
-    if (after(home) <= Math.min(FULL * own, Math.max(own, bound(own)))) return home;
+    if (requestsAt(home, nowMs) + 1 <= own) return home;
+    if (after(home) <= Math.min(FULL * own, bound(own))) return home;
   }
   const hash = session === null ? null : hashText(session);
   let best: PoolReplica | null = null;
@@ -76,13 +77,14 @@ function chooseAmong(
     if (replica === undefined) continue;
     const own = slotsOf(replica, nowMs, assumedSlots);
     const then = after(replica);
-    // Something fits everywhere that is empty, also while it recovers with a part of a slot.
-    if (then > weight && then > FULL * own) continue;
+    // Whatever it weighs, it fits where nothing is.
+    const isEmpty = then === weight;
+    if (!isEmpty && then > FULL * own) continue;
     if (then / own < leastLoad) {
       least = replica;
       leastLoad = then / own;
     }
-    if (hash === null || then > bound(own)) continue;
+    if (hash === null || (!isEmpty && then > bound(own))) continue;
     const score = rendezvousScore(hash, replica.hash);
     if (score > bestScore) {
       best = replica;

@@ -91,7 +91,16 @@ export function usabilityOf(replica: PoolReplica, nowMs: number): Usability {
 
 /** Weight of what runs and waits there, in requests. */
 export function loadOf(replica: PoolReplica, nowMs: number): number {
-  return replica.load + (nowMs - replica.saidMs > SAID_MS ? 0 : replica.othersLoad);
+  return replica.load + othersAt(replica, nowMs);
+}
+
+/** Requests that run and wait there; each has a slot of its own, whatever it weighs. */
+export function requestsAt(replica: PoolReplica, nowMs: number): number {
+  return replica.running + othersAt(replica, nowMs);
+}
+
+function othersAt({ saidMs, othersLoad }: PoolReplica, nowMs: number): number {
+  return nowMs - saidMs > SAID_MS ? 0 : othersLoad;
 }
 
 /** Slots that may be counted on; fewer for a while after it was down. @param assumed where unknown */
@@ -119,19 +128,26 @@ export function occupy(
     replica.running--;
     // Sums of fractions drift: nothing running is no load.
     replica.load = replica.running === 0 ? 0 : replica.load - weight;
-    if (isTrial) replica.isOnTrial = false;
     if (end === 'ok') noteWorking(replica, now());
     // What died with the process before this one says nothing of this one.
-    else if (end === 'failed' && replica.name === name) noteFailure(replica, now());
+    else if (end === 'failed' && (name === '' || replica.name === name))
+      noteFailure(replica, now());
     else if (end === 'refused') noteRefusal(replica, now());
+    if (isTrial) replica.isOnTrial = false;
   };
 }
 
 function noteWorking(replica: PoolReplica, nowMs: number): void {
-  if (replica.failures >= FAILURES_TO_OPEN) replica.recoveredMs = nowMs;
+  noteAnswering(replica, nowMs);
   replica.failures = 0;
   replica.refusals = 0;
   replica.pausedUntilMs = 0;
+}
+
+/** Its answer began: others may try it too, though only a whole answer clears it. */
+export function noteAnswering(replica: PoolReplica, nowMs: number): void {
+  if (replica.isOnTrial) replica.recoveredMs = nowMs;
+  replica.isOnTrial = false;
 }
 
 function noteFailure(replica: PoolReplica, nowMs: number): void {
@@ -146,11 +162,16 @@ function noteFailure(replica: PoolReplica, nowMs: number): void {
 function noteRefusal(replica: PoolReplica, nowMs: number): void {
   const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** replica.refusals, LONGEST_PAUSE_MS);
   replica.refusals++;
+  replica.failures = 0;
   replica.pausedUntilMs = Math.max(replica.pausedUntilMs, nowMs + pauseMs);
 }
 
 /** Takes what it said; null: it did not answer, which is as good as two failures. */
-export function noteStatus(replica: PoolReplica, status: ReplicaStatus | null, nowMs: number): void {
+export function noteStatus(
+  replica: PoolReplica,
+  status: ReplicaStatus | null,
+  nowMs: number,
+): void {
   if (status === null) {
     if (replica.failures < FAILURES_TO_OPEN) replica.failures = FAILURES_TO_OPEN - 1;
     noteFailure(replica, nowMs);
@@ -163,7 +184,7 @@ export function noteStatus(replica: PoolReplica, status: ReplicaStatus | null, n
   replica.slots = status.slots;
   replica.othersLoad = Math.max(0, status.running + status.waiting - replica.running);
   // It answers: a request may try it now, and one that fails makes it wait longer than before.
-  if (replica.failures >= FAILURES_TO_OPEN) replica.pausedUntilMs = 0;
+  replica.pausedUntilMs = 0;
 }
 
 /** Another process is there, with nothing of what the one before held against it. */

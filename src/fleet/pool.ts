@@ -7,6 +7,7 @@ import { choosePlace } from './pool-placement.ts';
 import {
   createPoolReplica,
   loadOf,
+  noteAnswering,
   noteName,
   noteStatus,
   occupy,
@@ -85,7 +86,9 @@ export function createPool(options: PoolOptions): Pool {
   function homeOf({ session, pin }: Visit): PoolReplica | null {
     const parts = session === null ? null : splitPin(pin);
     const replica = parts === null ? undefined : byUrl.get(parts.rest);
-    return replica === undefined || replica.name !== parts?.replica ? null : replica;
+    if (replica === undefined || parts === null) return null;
+    const isSame = replica.name === parts.replica;
+    return isSame || replica.name === '' || parts.replica === '' ? replica : null;
   }
 
   for (const url of options.replicas) add(url);
@@ -111,10 +114,10 @@ export function createPool(options: PoolOptions): Pool {
     learn(answer, { session }, { url }) {
       const name = answeredBy(answer);
       const replica = byUrl.get(url);
-      if (replica !== undefined) noteName(replica, name);
-      return session === null || replica === undefined || name === ''
-        ? null
-        : joinPin({ replica: name, rest: url });
+      if (replica === undefined) return null;
+      noteName(replica, name);
+      noteAnswering(replica, now());
+      return session === null ? null : joinPin({ replica: name, rest: url });
     },
     lost: (answer, { session, pin }) =>
       session !== null && hasMoved(splitPin(pin), answer) ? 'moved' : 'no',
@@ -147,12 +150,12 @@ export function createPool(options: PoolOptions): Pool {
 function nobody(replicas: readonly PoolReplica[], nowMs: number): ServeError {
   const by = (...wanted: readonly Usability[]): readonly PoolReplica[] =>
     replicas.filter((replica) => wanted.includes(usabilityOf(replica, nowMs)));
-  if (by('ready', 'idle', 'paused').length > 0) {
+  const loading = by('loading');
+  if (by('ready', 'paused').length > 0 || (loading.length === 0 && by('idle').length > 0)) {
     return new ServeError('queue_full', 'All replicas are busy. Retry in a moment.', {
       retryAfterMs: BUSY_MS,
     });
   }
-  const loading = by('loading');
   if (loading.length > 0) {
     const etas = loading.map(({ progress }) => progress?.etaMs ?? LOADING_MS);
     return new ServeError('model_loading', 'The replicas load their model. Retry in a moment.', {

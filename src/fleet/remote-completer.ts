@@ -18,7 +18,7 @@ import type { SessionTable } from './session-table.ts';
 
 export interface RemoteCompleterOptions
   extends
-    Pick<FleetWatchOptions, 'pollMs' | 'coldMs'>,
+    Pick<FleetWatchOptions, 'pollMs' | 'coldMs' | 'isReady'>,
     Pick<RemoteEngineOptions, 'maxAttempts' | 'stallMs' | 'remembersUnnamed' | 'onEvent'> {
   /** How replicas are reached. */
   readonly affinity: Affinity;
@@ -60,6 +60,7 @@ export function createRemoteCompleter(options: RemoteCompleterOptions): Complete
     clock,
     pollMs: options.pollMs ?? null,
     ...(options.coldMs === undefined ? {} : { coldMs: options.coldMs }),
+    ...(options.isReady === undefined ? {} : { isReady: options.isReady }),
   });
   const stop = new AbortController();
   let end: 'open' | 'draining' | 'closed' = 'open';

@@ -13,8 +13,6 @@ export interface ReplicaParts {
   readonly id: string;
 }
 
-/** Names the replica on each of its answers. */
-export const REPLICA_HEADER = 'x-gemlet-replica';
 const MAX_BODY_BYTES = 1_000_000;
 
 export function createReplicaParts(

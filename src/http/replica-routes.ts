@@ -1,15 +1,11 @@
 import type { Handler } from 'hono';
 import type { ReplicaStatus } from '../fleet/affinity.ts';
+import { REPLICA_HEADER } from '../fleet/pins.ts';
 import { runSessionCall } from '../fleet/session-calls.ts';
 import { sessionsOf } from '../sessions/lazy-sessions.ts';
 import type { AppEnv, AppParts } from './app-env.ts';
 import { replicaGenerateRoutes } from './replica-generate.ts';
-import {
-  REPLICA_HEADER,
-  type ReplicaParts,
-  requireSignature,
-  signedJson,
-} from './replica-parts.ts';
+import { type ReplicaParts, requireSignature, signedJson } from './replica-parts.ts';
 import type { Route } from './route-table.ts';
 
 const NOTHING = new Uint8Array(0);

@@ -82,7 +82,7 @@ test('streams of a cold fleet are held, told how far it is, and answered when it
   });
   const app = createApp({ completer, clock: quick, stream: { graceMs: 0, heartbeatMs: 1 } });
   const responses = await Promise.all(
-    Array.from({ length: 5 }, () => app.request('/v1/chat/completions', INIT)),
+    Array.from({ length: 5 }, async () => app.request('/v1/chat/completions', INIT)),
   );
   const texts = responses.map((response) => response.text());
   await until(() => fleet.asked.length > 10);
@@ -166,9 +166,11 @@ test('a replica that drains hands its answers over', async () => {
     text += value;
     if (count === 10) void fleet.replicas[0]?.completer.drain(0);
   }
-  const words = (stream = ''): string =>
-    [...stream.matchAll(/"content":"((?:[^"\\]|\\.)*)"/g)].map(([, word]) => word).join('');
   expect(words(text)).toBe(words(expected));
   expect(words(text).length).toBeGreaterThan(20);
   expect(fleet.replicas[1]?.asked).toContain('/replica/v1/generate');
 });
+
+function words(stream = ''): string {
+  return [...stream.matchAll(/"content":"((?:[^"\\]|\\.)*)"/g)].map(([, word]) => word).join('');
+}

@@ -59,7 +59,8 @@ function gatewayOf(fleet: TestFleet): Completer {
   return createTestGateway(fleet, firstReplica(fleet.replicas.map(({ url }) => url)), plainTable());
 }
 
-const withoutIds = ({ id: _, created: __, ...rest }: Record<string, unknown>): object => rest;
+/** What every answer has of its own says nothing of how it was made. */
+const withoutIds = (answer: object): object => ({ ...answer, id: '', created: 0 });
 
 test('a gateway answers as the replica itself would', async () => {
   const { completer: alone } = createFakeEngineCompleter();

@@ -25,7 +25,7 @@ function open(): {
   const link = createFleetLink({
     keys: FLEET_KEYS,
     clock: systemClock,
-    fetch: async (url, { redirect: _, ...init }) => {
+    fetch: async (url, init) => {
       const body = init.body === undefined ? null : await new Response(init.body).arrayBuffer();
       const headers = new Headers(init.headers);
       if (body !== null) headers.set('content-length', String(body.byteLength));

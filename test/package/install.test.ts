@@ -66,7 +66,7 @@ describe('the packed package', () => {
     expect(files).toContain('LICENSE');
     expect(files).toContain('README.md');
     const strays = files.filter((path) => {
-      return !/^(dist\/(src|adapters)\/|infra\/demo-model\/|[A-Z]+(\.md)?$|package\.json$)/.test(
+      return !/^(dist\/(src|adapters)\/|infra\/(aws|cloudrun|demo-model|modal|runpod)\/|[A-Z]+(\.md)?$|package\.json$)/.test(
         path,
       );
     });
@@ -82,6 +82,13 @@ describe('the packed package', () => {
   it('inspects the demo model it brings', async () => {
     const { stdout } = await gemlet('inspect', 'node_modules/gemlet/infra/demo-model');
     expect(stdout).toContain('gemma3');
+  });
+
+  it('says how to deploy, with the files it brings', async () => {
+    const where = ['--project', 'my-project', '--region', 'europe-west4'];
+    const what = ['--image', 'registry.example/gemlet:1', '--model', 's3://bucket/gemma'];
+    const { stdout } = await gemlet('deploy', 'cloudrun', '--dry-run', ...where, ...what);
+    expect(stdout).toContain('gcloud run services replace');
   });
 
   it('is imported by name, with an engine on Node.js and without one elsewhere', async () => {

@@ -1,5 +1,6 @@
 import { fakeModelConfig } from '../../adapters/fake/config.ts';
 import { createApp } from '../../src/app.ts';
+import type { Completer } from '../../src/completer.ts';
 import { HTTP_CONTRACT } from '../contracts/http-target.ts';
 import { createFakeEngineCompleter } from './fake-engine-completer.ts';
 
@@ -7,18 +8,24 @@ import { createFakeEngineCompleter } from './fake-engine-completer.ts';
 const STEPS_A_TURN = 32;
 
 /** The app that the HTTP contract is checked on. */
-export function createContractApp(): ReturnType<typeof createApp> {
-  const { apiKey, origin, maxBodyBytes, contextTokens } = HTTP_CONTRACT;
-  const config = fakeModelConfig({ maxPositions: contextTokens });
-  let steps = 0;
-  const beforeForward = async (): Promise<void> => {
-    if (++steps % STEPS_A_TURN === 0) await new Promise((resolve) => setTimeout(resolve, 0));
-  };
-  const { completer } = createFakeEngineCompleter({}, { config, beforeForward });
+export function createContractApp(
+  completer: Completer = createContractCompleter(),
+): ReturnType<typeof createApp> {
+  const { apiKey, origin, maxBodyBytes } = HTTP_CONTRACT;
   return createApp({
     completer,
     apiKeys: [apiKey],
     cors: { origins: [origin] },
     limits: { maxBodyBytes },
   });
+}
+
+/** What computes the answers of the contract. */
+export function createContractCompleter(): Completer {
+  const config = fakeModelConfig({ maxPositions: HTTP_CONTRACT.contextTokens });
+  let steps = 0;
+  const beforeForward = async (): Promise<void> => {
+    if (++steps % STEPS_A_TURN === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+  };
+  return createFakeEngineCompleter({}, { config, beforeForward }).completer;
 }

@@ -3,10 +3,11 @@ import { fakeModelConfig } from '../../adapters/fake/config.ts';
 import { createNodeImageDecoder } from '../../adapters/node/image-decoder.ts';
 import type { Completer, ModelCard } from '../../src/completer.ts';
 import type { LocalEngineOptions } from '../../src/engine/local-engine.ts';
-import { createEngineCompleter } from '../../src/engine-completer.ts';
+import { createEngineCompleter, tokenBytesOf } from '../../src/engine-completer.ts';
 import { parseImageConfig } from '../../src/image/image-config.ts';
 import { createImageLoader } from '../../src/image/load-image.ts';
 import { createPreparer } from '../../src/prompt/prepare.ts';
+import type { Tokenizer } from '../../src/prompt/tokenizer.ts';
 import { createByteTokenizer } from './byte-tokenizer.ts';
 import { createTestEngine } from './engine-harness.ts';
 
@@ -31,11 +32,15 @@ export const FAKE_CARD: ModelCard = {
 export function createFakeEngineCompleter(
   engineOptions: Partial<LocalEngineOptions> = {},
   backendOptions: FakeBackendOptions = {},
+  tokenizer: Tokenizer = createByteTokenizer(),
 ): { readonly completer: Completer; readonly backend: FakeBackend } {
   const config =
     backendOptions.config ?? fakeModelConfig({ maxPositions: FAKE_CARD.contextTokens });
-  const { engine, backend } = createTestEngine(engineOptions, { ...backendOptions, config });
-  const tokenizer = createByteTokenizer();
+  const tokens = tokenBytesOf(tokenizer, config);
+  const { engine, backend } = createTestEngine(
+    { tokens, ...engineOptions },
+    { ...backendOptions, config },
+  );
   if (config.vision === null) throw new RangeError('the fake model has no vision tower');
   const imageConfig = parseImageConfig({}, config.vision);
   const loadImage = createImageLoader({

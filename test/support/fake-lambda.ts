@@ -30,7 +30,9 @@ type OpenStream = Writable & {
  * runtime's API; the head goes before the first write, then eight zeros; a failure becomes a trailer.
  * @param load makes the handler once the global `awslambda` is there
  */
-export async function startFakeLambda(load: () => LambdaHandler): Promise<FakeLambda> {
+export async function startFakeLambda(
+  load: () => LambdaHandler | Promise<LambdaHandler>,
+): Promise<FakeLambda> {
   const scope = globalThis as { awslambda?: unknown };
   const before = scope.awslambda;
   scope.awslambda = {
@@ -46,7 +48,7 @@ export async function startFakeLambda(load: () => LambdaHandler): Promise<FakeLa
       },
     },
   };
-  const handler: Streamed = load();
+  const handler: Streamed = await load();
   if (handler[STREAMED] !== true) throw new TypeError('the handler is not streamified');
 
   const answers = new Map<string, (answer: IncomingMessage) => void>();

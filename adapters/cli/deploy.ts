@@ -1,0 +1,25 @@
+import { parseDeployOptions } from './deploy-options.ts';
+import { planFor } from './deploy-plans.ts';
+import { planText, runPlan } from './deploy-steps.ts';
+import { UsageError } from './read-options.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * `gemlet deploy <platform>`: what would be run, as text, or what was run.
+ * @throws UsageError
+ */
+export async function deploy(args: readonly string[], environment: Environment): Promise<string> {
+  const options = parseDeployOptions(args);
+  const plan = planFor(options);
+  if (options.isDryRun) return planText(plan);
+  const stop = new AbortController();
+  const onSignal = (): void => stop.abort(new UsageError('Stopped.'));
+  process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+  try {
+    await runPlan(plan, environment, stop.signal);
+  } finally {
+    process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
+  }
+  return `${options.name} is deployed to ${options.platform}.`;
+}

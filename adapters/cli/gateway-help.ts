@@ -1,0 +1,23 @@
+export const GATEWAY_HELP = `gemlet gateway --replica <url> [--replica <url> ...] --fleet-key <key> [options]
+
+Serves the same API over replicas, which run gemlet serve --fleet-key <key>.
+Prompts and pictures are prepared here; a conversation goes back to the replica
+that has its cache; answers of a replica that is lost go on at another one.
+
+Fleet
+      --replica <url>        address of a replica; may be given several times
+      --fleet-key <key>      shared with the replicas, 16 characters or more;
+                             the first of several signs, replicas take them all
+      --affinity <kind>      pool (default): own replicas, each with its address;
+                             runpod, modal, baseten, or cookie (Cloud Run, Azure):
+                             one address, that of the platform's load balancer
+      --replica-header <h>   "name: value" sent to replicas, such as the
+                             platform's own key; may be given several times
+      --bundle <where>       folder, s3:// or https:// of the model's bundle, to
+                             prepare prompts while no replica is up (default:
+                             replicas are asked what they serve)
+      --name <id>, --context <tokens>   with --bundle, as the replicas have them
+
+Starting and network, as in gemlet serve
+      --hold <s>, --ping <path>, --drain-timeout <s>
+  -p, --port <port>, --host <address>, --api-key <key>, --cors <origin>`;

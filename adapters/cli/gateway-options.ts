@@ -1,0 +1,99 @@
+import type { Affinity } from '../../src/fleet/affinity.ts';
+import { createCookieAffinity } from '../../src/fleet/cookie.ts';
+import { createHashedHeader } from '../../src/fleet/hashed-header.ts';
+import { createPool } from '../../src/fleet/pool.ts';
+import { checkFleetKeys } from '../../src/fleet/signing.ts';
+import { createTokenEcho } from '../../src/fleet/token-echo.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import type { GatewayOptions } from '../node/create-gateway.ts';
+import { SERVER_FLAGS, SERVER_LISTS, serverOptions, type ServerSettings } from './options.ts';
+import { type Environment, readOptions, UsageError } from './read-options.ts';
+
+export interface GatewaySettings extends ServerSettings {
+  readonly gateway: GatewayOptions;
+  /** For people: where the replicas are. */
+  readonly replicas: readonly string[];
+}
+
+const AFFINITIES = ['pool', 'runpod', 'modal', 'baseten', 'cookie'] as const;
+/** How often the own replicas are asked how they are, in milliseconds. */
+const POLL_MS = 2_000;
+
+/** @throws UsageError; RangeError for addresses and keys that are none */
+export function parseGatewayOptions(
+  args: readonly string[],
+  environment: Environment,
+): GatewaySettings {
+  const options = readOptions(args, environment, {
+    texts: [...SERVER_FLAGS, 'affinity', 'bundle', 'name', 'context'],
+    lists: [...SERVER_LISTS, 'replica', 'fleet-key', 'replica-header'],
+    short: { port: 'p' },
+  });
+  const { positionals } = options;
+  if (positionals.length > 0) throw new UsageError(`"${positionals[0]}" is one argument too many.`);
+  const replicas = options.list('replica');
+  if (replicas.length === 0) {
+    throw new UsageError('Say where the replicas are: gemlet gateway --replica http://host:8787.');
+  }
+  const keys = options.list('fleet-key');
+  if (keys.length === 0) {
+    throw new UsageError(
+      'Say which key the replicas were started with: --fleet-key, or GEMLET_FLEET_KEY.',
+    );
+  }
+  checkFleetKeys(keys);
+  const kind = options.choice('affinity', AFFINITIES) ?? 'pool';
+  const headers = Object.fromEntries(options.list('replica-header').map(parseHeader));
+  const where = options.text('bundle');
+  const id = options.text('name');
+  const contextTokens = options.number('context', 2, Number.MAX_SAFE_INTEGER);
+  return {
+    ...serverOptions(options, environment),
+    replicas,
+    gateway: {
+      affinity: affinityOf(kind, replicas, headers),
+      keys,
+      // Platforms that scale to zero are asked only when somebody wants an answer.
+      pollMs: kind === 'pool' ? POLL_MS : null,
+      ...(where === undefined
+        ? {}
+        : {
+            bundle: {
+              where,
+              ...(id === undefined ? {} : { id }),
+              ...(contextTokens === undefined ? {} : { contextTokens }),
+            },
+          }),
+    },
+  };
+}
+
+function affinityOf(
+  kind: (typeof AFFINITIES)[number],
+  replicas: readonly string[],
+  headers: Readonly<Record<string, string>>,
+): Affinity {
+  if (kind === 'pool') return createPool({ replicas, headers, clock: systemClock });
+  const [url = '', extra] = replicas;
+  if (extra !== undefined) {
+    throw new UsageError(`--affinity ${kind} has one address, that of its load balancer.`);
+  }
+  switch (kind) {
+    case 'runpod':
+      return createTokenEcho({ url, headers });
+    case 'modal':
+      return createHashedHeader({ url, headers, header: 'modal-session-id' });
+    case 'baseten':
+      return createHashedHeader({ url, headers, header: 'x-baseten-session-id' });
+    case 'cookie':
+      return createCookieAffinity({ url, headers, clock: systemClock });
+    default:
+      return kind satisfies never;
+  }
+}
+
+function parseHeader(text: string): readonly [name: string, value: string] {
+  const at = text.indexOf(':');
+  if (at < 1) throw new UsageError('--replica-header must be "name: value".');
+  return [text.slice(0, at).trim(), text.slice(at + 1).trim()];
+}

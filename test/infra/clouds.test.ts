@@ -1,0 +1,254 @@
+import { execFile, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, it, vi } from 'vitest';
+import { parse as parseYaml, type ScalarTag } from 'yaml';
+import { z } from 'zod';
+import { parseGatewayOptions } from '../../adapters/cli/gateway-options.ts';
+import { startFakeLambda } from '../support/fake-lambda.ts';
+import { deployPlan, infraFile, probe, ROOT, serveWith, writtenText } from '../support/infra.ts';
+
+const run = promisify(execFile);
+
+/** What RunPod's API takes for a load-balancing endpoint, as far as we send it. */
+const runpodBody = z
+  .strictObject({
+    name: z.string().min(1),
+    type: z.literal('LOAD_BALANCER'),
+    image: z.string(),
+    disk: z.int().min(1),
+    ports: z.array(z.string().regex(/^\d+\/(http|tcp)$/)),
+    env: z.record(z.string(), z.string()),
+    gpu: z
+      .strictObject({
+        pools: z.array(z.string()).min(1),
+        count: z.int().min(1),
+        minCudaVersion: z.string().regex(/^\d+\.\d+$/),
+      })
+      .optional(),
+    cpu: z.array(z.strictObject({ id: z.string(), vcpuCount: z.int().min(2) })).optional(),
+    // Load balancers scale by requests, and by nothing else.
+    scaling: z.strictObject({ type: z.literal('REQUEST_COUNT'), requestCount: z.int().min(1) }),
+    workers: z.strictObject({
+      min: z.int().min(0),
+      max: z.int().min(0),
+      idleTimeout: z.int().min(1).max(3600),
+    }),
+    flashboot: z.enum(['OFF', 'FLASHBOOT', 'PRIORITY_FLASHBOOT']),
+    timeout: z.int(),
+    dataCenterIds: z.array(z.string()).optional(),
+  })
+  .refine(({ gpu, cpu }) => (gpu === undefined) !== (cpu === undefined), 'gpu or cpu');
+
+const RUNPOD = 'runpod --image r.example/gemlet:1 --model s3://bucket/gemma';
+
+describe('infra/runpod/endpoint.json', () => {
+  it.each([
+    ['as it is', infraFile('runpod/endpoint.json')],
+    ['without a GPU', writtenText(deployPlan(RUNPOD))],
+    ['with one', writtenText(deployPlan(`${RUNPOD} --gpu ADA_24 --fleet --region EU-RO-1`))],
+  ])('is what RunPod takes, %s', async (_, text) => {
+    const { env, ports, workers, scaling } = runpodBody.parse(JSON.parse(text));
+    const { pingPath, port, engine, drainMs } = serveWith(env);
+    expect(port).toBe(Number(env['PORT_HEALTH']));
+    expect(ports).toEqual([`${port}/http`]);
+    expect(pingPath).toBe(env['HEALTH_CHECK_PATH']);
+    expect(scaling.requestCount).toBe(engine.slots);
+    expect(workers.min).toBe(0);
+    expect(drainMs).toBeLessThan(10_000);
+    // RunPod's own key comes where ours would be looked for.
+    expect(env).not.toHaveProperty('GEMLET_API_KEY');
+    const ping = env['HEALTH_CHECK_PATH'] ?? '';
+    expect(await probe(ping, 'loading', ping)).toBe(204);
+    expect(await probe(ping, 'ready', ping)).toBe(200);
+    expect(await probe(ping, 'draining', ping)).toBe(503);
+  });
+
+  it('names secrets and holds none', () => {
+    const { env } = runpodBody.parse(JSON.parse(writtenText(deployPlan(`${RUNPOD} --fleet`))));
+    const names = ['GEMLET_FLEET_KEY', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'];
+    for (const name of names) expect(env[name]).toMatch(/^\{\{ RUNPOD_SECRET_\w+ \}\}$/);
+  });
+
+  it('asks for drivers that run the CUDA of our image', () => {
+    const { gpu } = runpodBody.parse(JSON.parse(infraFile('runpod/endpoint.json')));
+    expect(infraFile('docker/Dockerfile.cuda')).toContain(
+      `FROM nvidia/cuda:${gpu?.minCudaVersion}.`,
+    );
+  });
+});
+
+const hasPython = spawnSync('python3', ['--version']).status === 0;
+if (!hasPython) console.warn('infra/modal/app.py is not compiled: there is no python3');
+
+describe('infra/modal/app.py', () => {
+  const text = infraFile('modal/app.py');
+
+  it.skipIf(!hasPython)('is Python', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'gemlet-modal-'));
+    try {
+      const env = { ...process.env, PYTHONPYCACHEPREFIX: folder };
+      await run('python3', ['-m', 'py_compile', join(ROOT, 'infra/modal/app.py')], { env });
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  it.skipIf(!hasPython)('gives our server what was asked for, and waits for it', async () => {
+    const env = {
+      PATH: process.env['PATH'],
+      GEMLET_IMAGE: 'r.example/gemlet:1',
+      GEMLET_MODEL: 's3://bucket/gemma',
+      GEMLET_SLOTS: '6',
+      GEMLET_GPU: 'L4',
+    };
+    const { stdout } = await run('python3', ['-c', MODAL_STUB], { cwd: ROOT, env });
+    const { server, image } = JSON.parse(stdout) as {
+      readonly server: Readonly<Record<string, unknown>> & { readonly env: Record<string, string> };
+      readonly image: readonly unknown[];
+    };
+    expect(image).toEqual(['r.example/gemlet:1']);
+    expect(server).toMatchObject({ gpu: 'L4', target_concurrency: 6, min_containers: 0 });
+    const own = ['APP', 'IMAGE', 'GPU', 'MAX', 'REGION', 'SECRET'].map((name) => `GEMLET_${name}`);
+    const forServer = Object.entries(server.env).filter(([name]) => !own.includes(name));
+    const { host, port, engine, drainMs } = serveWith(Object.fromEntries(forServer));
+    expect([host, port]).toEqual(['0.0.0.0', server['port']]);
+    expect(engine).toMatchObject({ model: 's3://bucket/gemma', slots: 6 });
+    expect(Number(server['exit_grace_period']) * 1000).toBeGreaterThan(drainMs);
+  });
+
+  it('waits on a path that says when the model is loaded, and drains by SIGTERM', async () => {
+    const [, path = ''] = /127\.0\.0\.1:\{PORT\}(\/[\w/]+)/.exec(text) ?? [];
+    expect(await probe(path, 'loading')).toBe(503);
+    expect(await probe(path, 'ready')).toBe(200);
+    expect(text).toContain('self.process.terminate()');
+    expect(text).toContain('CUDA is not measured');
+  });
+
+  it('reads every variable that the command sets', () => {
+    const line = 'modal --image r.example/g:1 --model hf:org/g --region us-west --secret s';
+    const [step] = deployPlan(`${line} --kv-store s3://bucket/kv`).steps;
+    const names = Object.keys((step?.kind === 'run' ? step.env : null) ?? {});
+    expect(names.length).toBeGreaterThan(8);
+    for (const name of names) expect(text).toContain(`setting("${name}"`);
+  });
+});
+
+/** Modal's names, as far as app.py uses them, that print what they are given. */
+const MODAL_STUB = `
+import json, runpy, sys, types
+seen = {}
+modal = types.ModuleType("modal")
+class Image:
+    @staticmethod
+    def from_registry(*args, setup_dockerfile_commands, add_python):
+        seen["image"] = args
+        return Image()
+    def entrypoint(self, words):
+        return self
+class App:
+    def __init__(self, name):
+        pass
+    def server(self, *, image, secrets, **options):
+        seen["server"] = options
+        return lambda kind: kind
+modal.Image, modal.App = Image, App
+modal.Secret = types.SimpleNamespace(from_name=lambda name: name)
+modal.enter = modal.exit = lambda: lambda method: method
+modal.is_local = lambda: True
+sys.modules["modal"] = modal
+runpy.run_path("infra/modal/app.py")
+print(json.dumps(seen))
+`;
+
+/** CloudFormation's short forms, as what they stand for. */
+const TAGS: ScalarTag[] = ['Sub', 'Ref', 'GetAtt'].map((name) => ({
+  tag: `!${name}`,
+  resolve: (value: string) => ({ [name]: value }),
+}));
+
+interface Resource {
+  readonly Type: string;
+  readonly Properties: Readonly<Record<string, unknown>>;
+}
+
+describe('infra/aws/template.yaml', () => {
+  const { Resources, Parameters } = parseYaml(infraFile('aws/template.yaml'), {
+    customTags: TAGS,
+  }) as {
+    readonly Resources: Readonly<Record<string, Resource>>;
+    readonly Parameters: Readonly<Record<string, { readonly Default?: string }>>;
+  };
+  const of = (type: string): Resource[] =>
+    Object.values(Resources).filter(({ Type }) => Type === `AWS::Lambda::${type}`);
+
+  it('streams from a public URL, which takes two permissions', () => {
+    expect(of('Url')[0]?.Properties).toMatchObject({
+      InvokeMode: 'RESPONSE_STREAM',
+      AuthType: 'NONE',
+    });
+    expect(of('Permission').map(({ Properties }) => Properties['Action'])).toEqual([
+      'lambda:InvokeFunctionUrl',
+      'lambda:InvokeFunction',
+    ]);
+    expect(of('Permission')[1]?.Properties['InvokedViaFunctionUrl']).toBe(true);
+  });
+
+  it('asks for a key, since nothing before it does, and holds none', () => {
+    const environment = of('Function')[0]?.Properties['Environment'] as {
+      readonly Variables: Readonly<Record<string, object>>;
+    };
+    const { GEMLET_REPLICA, ...keys } = environment.Variables;
+    expect(GEMLET_REPLICA).toEqual({ Ref: 'Replicas' });
+    expect(Object.keys(keys)).toEqual(['GEMLET_FLEET_KEY', 'GEMLET_API_KEY']);
+    const settings = parseGatewayOptions([], {
+      GEMLET_REPLICA: 'https://a.example,https://b.example',
+      ...Object.fromEntries(Object.keys(keys).map((name) => [name, `${name} of a test`])),
+    });
+    expect(settings.replicas).toHaveLength(2);
+    expect(settings.apiKeys).toEqual(['GEMLET_API_KEY of a test']);
+    for (const key of Object.values(keys)) {
+      const [, parameter = ''] =
+        /^\{"Sub":"\{\{resolve:secretsmanager:\$\{(\w+)\}\}\}"\}$/.exec(JSON.stringify(key)) ?? [];
+      expect(Parameters[parameter]?.Default).toMatch(/^gemlet\//);
+    }
+  });
+
+  it('gets from the command all that has no default, and the code where it looks for it', () => {
+    const line = 'aws --region eu-central-1 --bucket b --replica https://r.example';
+    const { steps } = deployPlan(line);
+    const [template, index, install, pack, deploy] = steps;
+    const folder = (template?.kind === 'file' ? template.path : '').replace('template.yaml', '');
+    const code = String(of('Function')[0]?.Properties['Code']);
+    expect(index).toMatchObject({ kind: 'file', path: `${folder}${code}/index.mjs` });
+    expect(install).toMatchObject({
+      args: expect.arrayContaining(['--prefix', `${folder}${code}`]) as string[],
+    });
+    expect(of('Function')[0]?.Properties['Handler']).toBe('index.handler');
+    expect(pack).toMatchObject({ command: 'aws' });
+    const needed = Object.entries(Parameters).filter(([, { Default }]) => Default === undefined);
+    expect(needed.map(([name]) => name)).toEqual(['Replicas']);
+    expect(deploy).toMatchObject({
+      args: expect.arrayContaining(['Replicas=https://r.example']) as string[],
+    });
+  });
+
+  it('has an entry that answers, with what the environment says', async () => {
+    vi.stubEnv('GEMLET_REPLICA', 'http://127.0.0.1:9');
+    vi.stubEnv('GEMLET_FLEET_KEY', 'a-key-of-a-fleet-of-one');
+    vi.stubEnv('GEMLET_API_KEY', 'secret');
+    const lambda = await startFakeLambda(async () => {
+      const { handler } = await import('../../adapters/cli/lambda-main.ts');
+      return handler;
+    });
+    try {
+      expect((await lambda.send('/health/live')).status).toBe(200);
+      expect((await lambda.send('/v1/models')).status).toBe(401);
+    } finally {
+      vi.unstubAllEnvs();
+      await lambda.close();
+    }
+  });
+});

@@ -1,0 +1,206 @@
+import { execFile } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { deploy } from '../../adapters/cli/deploy.ts';
+import { fill } from '../../adapters/cli/deploy-fill.ts';
+import { parseDeployOptions } from '../../adapters/cli/deploy-options.ts';
+import { planText, runPlan, type Plan } from '../../adapters/cli/deploy-steps.ts';
+import { UsageError } from '../../adapters/cli/read-options.ts';
+import { commandsOf, deployPlan, ROOT } from '../support/infra.ts';
+
+const run = promisify(execFile);
+
+const MODEL = '--image r.example/gemlet:1 --model s3://bucket/gemma';
+const GOOGLE = `cloudrun --project my-project --region europe-west4 ${MODEL}`;
+const LINES = [
+  'docker --image r.example/gemlet:1 --push',
+  'docker --image r.example/gemlet-cuda:1 --gpu cuda',
+  `${GOOGLE} --gpu l4 --public`,
+  `${GOOGLE} --tool terraform --fleet`,
+  `runpod ${MODEL} --gpu ADA_24 --fleet`,
+  `modal ${MODEL} --gpu L4`,
+  'aws --region eu-central-1 --bucket artifacts --replica https://a.example --replica https://b.example',
+];
+
+/** Vendors' tools that write down what they are given. */
+const TOOLS = ['docker', 'gcloud', 'terraform', 'curl', 'modal', 'aws', 'npm', 'npx'];
+const STUB = `#!${process.execPath}
+const { appendFileSync, readFileSync } = require('node:fs');
+const tool = require('node:path').basename(__filename);
+const args = process.argv.slice(2);
+const settings = Object.entries(process.env).filter(([name]) => /^(GEMLET|DOCKER)_/.test(name)).sort();
+const input = tool === 'curl' || args.includes('secret') ? readFileSync(0, 'utf8') : '';
+appendFileSync(process.env.STUB_LOG, JSON.stringify([tool, args, settings, input]) + '\\n');
+process.exit(Number(process.env.STUB_CODE ?? 0));
+`;
+
+let folder: string;
+let before: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'gemlet-deploy-'));
+  mkdirSync(join(folder, 'bin'));
+  for (const tool of TOOLS) {
+    writeFileSync(join(folder, 'bin', tool), STUB);
+    chmodSync(join(folder, 'bin', tool), 0o755);
+  }
+  before = process.cwd();
+  process.chdir(folder);
+  // What a real run prints is not for the report of tests.
+  vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+  process.chdir(before);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const environment = (more: Readonly<Record<string, string>> = {}) => ({
+  PATH: `${join(folder, 'bin')}:/usr/bin:/bin`,
+  STUB_LOG: join(folder, 'log'),
+  RUNPOD_API_KEY: 'a secret of RunPod',
+  ...more,
+});
+
+/** What the tools were given since the last look, and what lies in the folder. */
+function done(): unknown {
+  const lines = existsSync('log') ? readFileSync('log', 'utf8').trim().split('\n') : [];
+  rmSync('log', { force: true });
+  const files = ['gemlet-cloudrun.yaml', 'gemlet-cloudrun/main.tf', 'gemlet-runpod.json']
+    .concat('gemlet-aws/template.yaml', 'gemlet-aws/code/index.mjs')
+    .map((path) => join('gemlet-deploy', path));
+  const texts = files.map((path) => (existsSync(path) ? readFileSync(path, 'utf8') : null));
+  rmSync('gemlet-deploy', { recursive: true, force: true });
+  return { calls: lines.map((line) => JSON.parse(line) as unknown), texts };
+}
+
+describe('gemlet deploy', () => {
+  it.each(LINES)('prints a script that does what it would do: %s', async (line) => {
+    await deploy(line.split(' '), environment());
+    const ran = done();
+    expect((ran as { calls: unknown[] }).calls.length).toBeGreaterThan(0);
+    const script = await deploy([...line.split(' '), '--dry-run'], {});
+    expect(done()).toEqual({ calls: [], texts: [null, null, null, null, null] });
+    await run('/bin/sh', ['-e', '-c', script], { env: environment() });
+    expect(done()).toEqual(ran);
+  });
+
+  it('never prints a secret, and hands it over where no list of processes shows it', async () => {
+    const line = `runpod ${MODEL} --dry-run`;
+    const text = await deploy(line.split(' '), environment());
+    expect(text).toContain('$RUNPOD_API_KEY');
+    expect(text).not.toContain('a secret of RunPod');
+    await deploy(line.replace(' --dry-run', '').split(' '), environment());
+    const { calls } = done() as { calls: [string, string[], unknown, string][] };
+    const [call] = calls;
+    expect(call?.[1].join(' ')).not.toContain('a secret');
+    expect(call?.[3]).toBe('authorization: Bearer a secret of RunPod\n');
+  });
+
+  it('does nothing when a secret is missing', async () => {
+    await expect(
+      deploy(`runpod ${MODEL}`.split(' '), environment({ RUNPOD_API_KEY: '' })),
+    ).rejects.toThrow('Set RUNPOD_API_KEY in the environment');
+    expect(done()).toEqual({ calls: [], texts: [null, null, null, null, null] });
+  });
+
+  it('says which tool is missing and where it comes from', async () => {
+    rmSync(join(folder, 'bin', 'modal'));
+    await expect(deploy(`modal ${MODEL}`.split(' '), environment())).rejects.toMatchObject({
+      code: 'backend_unavailable',
+      message: expect.stringContaining('pip install modal') as string,
+    });
+  });
+
+  it('stops where a tool fails', async () => {
+    const failing = environment({ STUB_CODE: '3' });
+    await expect(deploy(`${GOOGLE} --public`.split(' '), failing)).rejects.toThrow(
+      'gcloud ended with 3',
+    );
+    expect((done() as { calls: unknown[] }).calls).toHaveLength(1);
+  });
+
+  it('ends the tool that runs when it is told to stop', async () => {
+    const stop = new AbortController();
+    const plan: Plan = {
+      notes: [],
+      steps: [{ kind: 'run', command: 'sh', args: ['-c', 'echo > started; exec sleep 600'] }],
+    };
+    const running = runPlan(plan, environment(), stop.signal);
+    while (!existsSync('started')) await new Promise((resolve) => setImmediate(resolve));
+    stop.abort(new UsageError('Stopped.'));
+    await expect(running).rejects.toThrow();
+  });
+
+  it('says plainly that CUDA is not measured wherever a GPU is asked for', () => {
+    const lines = LINES.filter((line) => line.includes('--gpu'));
+    expect(lines).toHaveLength(4);
+    for (const line of lines) expect(planText(deployPlan(line))).toContain('CUDA is not measured');
+    for (const line of LINES.filter((other) => !other.includes('--gpu'))) {
+      expect(deployPlan(line).notes.join('\n')).not.toContain('CUDA');
+    }
+  });
+
+  it('builds the image from the file for its machine', () => {
+    const [cpu, gpu] = LINES.slice(0, 2).map((line) => commandsOf(deployPlan(line))[0]?.args ?? []);
+    expect(cpu).toContain(join(ROOT, 'infra/docker/Dockerfile'));
+    expect(gpu).toContain(join(ROOT, 'infra/docker/Dockerfile.cuda'));
+  });
+});
+
+describe('options of deploy', () => {
+  it.each([
+    ['', 'Say where to: gemlet deploy <docker|cloudrun'],
+    ['heroku', 'There is no platform "heroku"'],
+    ['modal extra', '"extra" is one argument too many'],
+    ['modal --bucket b', "Unknown option '--bucket'"],
+    [`modal --model s3://b/g`, 'gemlet deploy modal needs --image: an image such as'],
+    ['modal --image r.example/g:1', 'gemlet deploy modal needs --model: s3://bucket/prefix'],
+    [`${GOOGLE} --gpu h100`, '--gpu must be none, l4 or rtx-pro-6000, not "h100"'],
+    [`${GOOGLE} --slots 0`, '--slots must be a whole number'],
+    [`${GOOGLE} --tool pulumi`, '--tool must be gcloud or terraform'],
+    [`${GOOGLE} --memory 32GB`, '--memory must be a size such as 32Gi'],
+    [`${GOOGLE} --tool terraform --cpu 8`, '--cpu is set in main.tf'],
+    [`${GOOGLE} --name Gemlet`, '--name must be up to 40 small letters'],
+    ['modal --image r.example/g:1 --model ./gemma', '--model must be s3://bucket/prefix'],
+    ['modal --image r.example/g:1 --model demo', '--model must be s3://bucket/prefix'],
+    ["modal --image r'$(id)", '--image must be an image such as'],
+    ['aws --region eu-central-1 --bucket b', 'gemlet deploy aws needs --replica'],
+    ['cloudflare --replica ftp://a', '--replica must be an https URL'],
+  ])('refuses "%s" in one sentence', (line, text) => {
+    const parse = () => deployPlan(line);
+    expect(parse).toThrow(UsageError);
+    expect(parse).toThrow(text);
+  });
+
+  it('takes replicas one by one and as a list', () => {
+    const { replicas } = parseDeployOptions(
+      'cloudflare --replica https://a.example,https://b.example --replica http://c:8787'.split(' '),
+    );
+    expect(replicas).toEqual(['https://a.example', 'https://b.example', 'http://c:8787']);
+  });
+});
+
+describe('fill', () => {
+  it('fills names and drops lines whose condition does not hold', () => {
+    const text = 'a: ${A}\nb: 1 # if b\nc: ${A}${C} # if c\n# if this is a comment it stays\n';
+    expect(fill(text, { A: 'x', C: 'y' }, { b: false, c: true })).toBe(
+      'a: x\nc: xy\n# if this is a comment it stays\n',
+    );
+  });
+
+  it('fails for names and conditions that nobody knows', () => {
+    expect(() => fill('${NOBODY}', {}, {})).toThrow('"NOBODY"');
+    expect(() => fill('a # if nobody', {}, {})).toThrow('"nobody"');
+  });
+});

@@ -1,0 +1,143 @@
+import { existsSync, readFileSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { Miniflare } from 'miniflare';
+import { parse } from 'smol-toml';
+import type { ObjectNamespaceLike } from '../../adapters/cloudflare/bindings.ts';
+
+/** What is read of wrangler.toml. */
+export interface WranglerFile {
+  readonly main: string;
+  readonly compatibility_date: string;
+  readonly compatibility_flags: readonly string[];
+  readonly vars: Readonly<Record<string, string>>;
+  readonly r2_buckets: readonly { readonly binding: string }[];
+  readonly durable_objects: {
+    readonly bindings: readonly { readonly name: string; readonly class_name: string }[];
+  };
+  readonly migrations: readonly { readonly new_sqlite_classes: readonly string[] }[];
+  readonly queues: {
+    readonly producers: readonly { readonly binding: string; readonly queue: string }[];
+    readonly consumers: readonly {
+      readonly queue: string;
+      readonly dead_letter_queue: string;
+      readonly max_batch_size: number;
+      readonly max_retries: number;
+    }[];
+  };
+  readonly rules: readonly { readonly type: string; readonly globs: readonly string[] }[];
+  readonly no_bundle: boolean;
+  readonly send_metrics: boolean;
+}
+
+export interface TestWorker {
+  /** Such as `http://127.0.0.1:1234`. */
+  readonly url: string;
+  readonly bucket: TestBucket;
+  readonly sessions: ObjectNamespaceLike;
+  /** Sends to the queue of captions. */
+  sendCaption(message: unknown): Promise<void>;
+  /** Rows stored by a session's object, its own bookkeeping left out. */
+  storedRows(session: string): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** What tests use of the bucket MODELS. */
+export interface TestBucket {
+  get(
+    key: string,
+  ): Promise<{ text(): Promise<string>; arrayBuffer(): Promise<ArrayBuffer> } | null>;
+  put(key: string, value: Uint8Array | ArrayBuffer): Promise<unknown>;
+  list(options: { readonly prefix: string }): Promise<{
+    readonly objects: readonly { readonly key: string }[];
+  }>;
+}
+
+export interface WorkerOptions {
+  /** Variables and secrets, over those of wrangler.toml. */
+  readonly vars?: Readonly<Record<string, string>>;
+  /** Objects of the bucket MODELS. */
+  readonly objects?: Readonly<Record<string, Uint8Array>>;
+  /** Delivers failed messages again at once, so often; default as wrangler.toml says. */
+  readonly maxRetries?: number;
+}
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+export function readWranglerFile(): WranglerFile {
+  return parse(readFileSync(`${ROOT}wrangler.toml`, 'utf8')) as unknown as WranglerFile;
+}
+
+/** The built Worker in workerd, with the bindings of wrangler.toml. */
+export async function startWorker(options: WorkerOptions = {}): Promise<TestWorker> {
+  const file = readWranglerFile();
+  const path = `${ROOT}${file.main}`;
+  if (!existsSync(path)) throw new Error(`${file.main} is not there: run npm run build`);
+  const folder = path.slice(0, path.lastIndexOf('/') + 1);
+  const wasm = ['mozjpeg_dec.wasm', 'webp_dec.wasm'].map((name) => ({
+    type: 'CompiledWasm' as const,
+    path: `${folder}${name}`,
+  }));
+  const miniflare = new Miniflare({
+    // Else it asks Cloudflare where this machine is.
+    cf: false,
+    unsafeInspectDurableObjects: true,
+    host: '127.0.0.1',
+    port: 0,
+    modules: [{ type: 'ESModule', path }, ...wasm],
+    modulesRoot: folder,
+    compatibilityDate: file.compatibility_date,
+    compatibilityFlags: [...file.compatibility_flags],
+    bindings: { ...file.vars, ...options.vars },
+    r2Buckets: file.r2_buckets.map(({ binding }) => binding),
+    durableObjects: Object.fromEntries(
+      file.durable_objects.bindings.map(({ name, class_name: className }) => [
+        name,
+        { className, useSQLite: isSqlite(file, className) },
+      ]),
+    ),
+    queueProducers: Object.fromEntries(
+      file.queues.producers.map(({ binding, queue }) => [binding, { queueName: queue }]),
+    ),
+    queueConsumers: Object.fromEntries(
+      file.queues.consumers.map(({ queue, ...consumer }) => [
+        queue,
+        {
+          maxBatchSize: consumer.max_batch_size,
+          maxBatchTimeout: 0,
+          maxRetries: options.maxRetries ?? consumer.max_retries,
+          deadLetterQueue: consumer.dead_letter_queue,
+        },
+      ]),
+    ),
+    // Logs of requests; those of failures are wanted when a test fails.
+    handleRuntimeStdio(stdout: Readable, stderr: Readable) {
+      stdout.resume();
+      if (process.env['GEMLET_WORKERD_LOGS'] === undefined) stderr.resume();
+      else stderr.pipe(process.stderr);
+    },
+  });
+  const url = await miniflare.ready;
+  const bucket = (await miniflare.getR2Bucket('MODELS')) as unknown as TestBucket;
+  for (const [key, bytes] of Object.entries(options.objects ?? {})) await bucket.put(key, bytes);
+  const namespace: unknown = await miniflare.getDurableObjectNamespace('SESSIONS');
+  return {
+    url: url.href.replace(/\/$/, ''),
+    bucket,
+    sessions: namespace as ObjectNamespaceLike, ...({ miniflare } as object),
+    async sendCaption(message) {
+      await (await miniflare.getQueueProducer('CAPTIONS')).send(message);
+    },
+    async storedRows(name) {
+      const storage = await miniflare.unsafeGetDurableObjectStorage('', 'SessionObject', { name });
+      const rows = await storage.exec('SELECT name FROM sqlite_master');
+      console.log(rows);
+      return rows.length;
+    },
+    close: () => miniflare.dispose(),
+  };
+}
+
+function isSqlite({ migrations }: WranglerFile, className: string): boolean {
+  return migrations.some(({ new_sqlite_classes: names }) => names.includes(className));
+}
