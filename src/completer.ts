@@ -5,6 +5,7 @@ import type {
   StoreUse,
   Timings,
 } from './engine/engine.ts';
+import type { FleetStats } from './fleet/fleet-stats.ts';
 import type { ReplicaAccess } from './fleet/served-model.ts';
 import type { LoadProgress } from './load-progress.ts';
 import type { ChatMessage } from './prompt/messages.ts';
@@ -33,6 +34,8 @@ export interface Completer {
   readonly sessions?: SessionControl;
   /** Gauges and counters for metrics; absent where no engine runs in this process, undefined while none does. */
   stats?(): EngineStats | undefined;
+  /** Counters of a gateway's fleet; absent where there is none. */
+  fleetStats?(): FleetStats;
   /** What gateways of a fleet need; absent where prompts are not computed here. */
   readonly replica?: ReplicaAccess;
   /** Refuses new work and lets the rest finish until `deadlineMs` from now. */

@@ -215,20 +215,23 @@ function cloudflarePlan(options: DeployOptions): Plan {
   }
   const place = ['--config', config, '--name', name];
   const wrangler = ['--yes', 'wrangler@4'];
-  const secret = (variable: string) =>
+  const secret = (binding: string, variable: string) =>
     ({
       kind: 'run',
       command: 'npx',
-      args: [...wrangler, 'secret', 'put', variable, ...place],
+      args: [...wrangler, 'secret', 'put', binding, ...place],
       input: `$${variable}`,
     }) as const;
-  const replicas = `GEMLET_REPLICA:${needReplicas(options)}`;
+  const replicas = `REPLICAS:${needReplicas(options)}`;
   return {
-    notes: ['Secrets are read from GEMLET_FLEET_KEY and GEMLET_API_KEY in the environment'],
+    notes: [
+      `The bucket, the model and the rest stand in ${config}`,
+      'Secrets are read from GEMLET_FLEET_KEY and GEMLET_API_KEY in the environment',
+    ],
     steps: [
       { kind: 'run', command: 'npx', args: [...wrangler, 'deploy', ...place, '--var', replicas] },
-      secret('GEMLET_FLEET_KEY'),
-      secret('GEMLET_API_KEY'),
+      secret('FLEET_KEYS', 'GEMLET_FLEET_KEY'),
+      secret('API_KEYS', 'GEMLET_API_KEY'),
     ],
   };
 }

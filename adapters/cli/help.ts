@@ -41,6 +41,8 @@ Machine
                            (default: a quarter of what the model leaves free)
       --kv-store <where>   folder or s3://bucket/prefix where conversations outlive
                            this process and are found by its replicas
+      --kv-store-format <f>  exact (default): to the bit; int8: a quarter of the
+                           bytes, rounded
       --kv-restore <when>  faster (default): where measured rates say that it is
                            faster than computing again; always
       --kv-keep-days <n>   remove pages that nobody used for so many days

@@ -32,6 +32,11 @@ export interface EngineOptions {
    * there when it ends, and read back by whatever replica of the same model and kind needs it.
    */
   readonly kvStore?: string;
+  /**
+   * `exact` (default) restores to the bit; `int8` stores a quarter of the bytes, and answers may then differ
+   * where tokens are nearly equal. Neither reads what the other wrote.
+   */
+  readonly kvStoreFormat?: 'exact' | 'int8';
   /** Whether what the store holds is restored always, or where measured rates say that it is `faster` (default). */
   readonly kvRestore?: 'faster' | 'always';
   /** Days without use after which pages of `kvStore` are removed; default never. At least the sessions' time to live. */

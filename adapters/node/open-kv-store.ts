@@ -17,13 +17,14 @@ export function openKvStore(
   location: string,
   checkpoint: OpenedCheckpoint,
   backend: LoadingBackend,
-  settings: Pick<EngineOptions, 'kvRestore' | 'kvKeepDays' | 'onEvent'>,
+  settings: Pick<EngineOptions, 'kvStoreFormat' | 'kvRestore' | 'kvKeepDays' | 'onEvent'>,
 ): KvStore {
   const { config, fingerprint } = checkpoint;
   return createObjectKvStore({
     store: openModelStore(location),
     fingerprint: `${fingerprint};${backend.kvKind}`,
     kvTokenBytes: backend.kvTokenBytes,
+    int8HeadDim: settings.kvStoreFormat === 'int8' ? config.text.headDim : null,
     windowTokens: config.text.windowTokens,
     tokensPerImage: config.vision?.tokensPerImage ?? 0,
     pageTokens: PAGE_TOKENS,

@@ -2,6 +2,7 @@ import { ServeError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
 import { checkPrompt, queueFull } from './admission.ts';
 import type { Backend } from './backend.ts';
+import { checkFit } from './check-fit.ts';
 import type {
   Engine,
   EngineModel,
@@ -75,8 +76,6 @@ export interface LocalEngine extends Engine {
 }
 
 const DEFAULT_PREFILL_BUDGET_MS = 250;
-/** A text part of 3 tokens must fit whole, or a chunk of one token could not be avoided. */
-const SMALLEST_CHUNK_TOKENS = 3;
 /** Ids of answers to remember, in all. */
 const SAID_TOKENS = 2 ** 20;
 
@@ -280,20 +279,6 @@ export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
       return closing;
     },
   };
-}
-
-function checkFit({ backend, model, maxWaiting }: LocalEngineOptions): void {
-  if (model.contextTokens > backend.rowTokens) {
-    throw new RangeError(
-      `a context of ${model.contextTokens} tokens needs rows as long, not ${backend.rowTokens}`,
-    );
-  }
-  if (backend.chunkTokens < SMALLEST_CHUNK_TOKENS) {
-    throw new RangeError(`chunkTokens must be at least ${SMALLEST_CHUNK_TOKENS}`);
-  }
-  if (!Number.isInteger(maxWaiting) || maxWaiting < 0) {
-    throw new RangeError(`maxWaiting must be a whole number from 0 on, not ${maxWaiting}`);
-  }
 }
 
 function notServing(state: EngineState): ServeError {

@@ -10,7 +10,7 @@ import type {
 } from './engine.ts';
 import { createEventQueue } from './event-queue.ts';
 import type { EventQueue } from './event-queue.ts';
-import type { KvUser } from './kv/kv-memory.ts';
+import type { KvUser } from './kv/kv-user.ts';
 import { contentOf } from './kv/content.ts';
 import type { ImageLease } from './image-encoder.ts';
 import type { TokenHistory } from './sampler.ts';

@@ -81,6 +81,7 @@ export async function* attempt(
         }
       }
     } finally {
+      // A body that is silent is given up only when its connection is.
       stop.abort(new DOMException('the answer is not read any more', 'AbortError'));
       await lines.return(undefined).catch(() => undefined);
     }
@@ -90,6 +91,7 @@ export async function* attempt(
     end = failure.failure === 'lost' ? 'failed' : failure.failure === 'final' ? 'ok' : 'refused';
     throw failure;
   } finally {
+    stop.abort(new DOMException('the attempt is over', 'AbortError'));
     direction.done(end);
     // A load balancer in between may keep the connection, and the replica would go on for nobody.
     if (end === 'aborted') void cancel(parts.link, direction, id);

@@ -56,7 +56,7 @@ export function createMemorySessionTable(options: MemorySessionsOptions): Sessio
     queue.delete(turn);
     const [next] = queue;
     if (next === undefined) turns.delete(session);
-    else if (next.start !== null && queue.size > 9) next.start();
+    else if (next.start !== null) next.start();
   }
 
   function hold(session: string, queue: Set<Turn>, turn: Turn): SessionLease {

@@ -11,6 +11,7 @@ import { createPreparer } from '../prompt/prepare.ts';
 import type { Affinity } from './affinity.ts';
 import { describeFromReplicas, type FleetModel } from './describe-model.ts';
 import { createFleetLink } from './fleet-link.ts';
+import { createFleetCounters } from './fleet-stats.ts';
 import { createFleetWatch, type FleetWatchOptions } from './fleet-watch.ts';
 import { createRemoteEngine, type RemoteEngineOptions } from './remote-engine.ts';
 import { createRemoteSessions } from './remote-sessions.ts';
@@ -62,6 +63,7 @@ export function createRemoteCompleter(options: RemoteCompleterOptions): Complete
     ...(options.coldMs === undefined ? {} : { coldMs: options.coldMs }),
     ...(options.isReady === undefined ? {} : { isReady: options.isReady }),
   });
+  const counters = createFleetCounters();
   const stop = new AbortController();
   let end: 'open' | 'draining' | 'closed' = 'open';
   let inner: Inner | null = null;
@@ -74,6 +76,10 @@ export function createRemoteCompleter(options: RemoteCompleterOptions): Complete
     const { card, config, tokenizer } = model;
     const engine = createRemoteEngine({
       ...options,
+      onEvent(event) {
+        counters.count(event);
+        options.onEvent?.(event);
+      },
       model: {
         config,
         contextTokens: card.contextTokens,
@@ -138,6 +144,7 @@ export function createRemoteCompleter(options: RemoteCompleterOptions): Complete
       if (watch.state !== 'ready') await watch.untilReady(signal);
     },
     progress: () => watch.progress(),
+    fleetStats: () => counters.stats(),
     complete,
     tokenize: async (request, signal) => (await opened(signal)).completer.tokenize(request, signal),
     detokenize: async (ids, signal) => (await opened(signal)).completer.detokenize(ids, signal),

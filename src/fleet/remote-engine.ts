@@ -13,7 +13,7 @@ import type { Clock } from '../lib/clock.ts';
 import type { Affinity } from './affinity.ts';
 import { createAnswerSoFar, type AnswerSoFar } from './answer-so-far.ts';
 import { attempt, type AttemptParts } from './attempt.ts';
-import { AttemptError } from './fleet-error.ts';
+import { AttemptError, type AttemptFailure } from './fleet-error.ts';
 import type { FleetLink } from './fleet-link.ts';
 import type { FleetWatch } from './fleet-watch.ts';
 import { createKnownImages } from './known-images.ts';
@@ -47,7 +47,7 @@ export interface RemoteEngineOptions {
 
 /** What happens between a gateway and its fleet; never with prompts, answers or names. */
 export type FleetEvent =
-  | { readonly type: 'attempt-failed'; readonly failure: string; readonly error: unknown }
+  | { readonly type: 'attempt-failed'; readonly failure: AttemptFailure; readonly error: unknown }
   /** A conversation was answered by another replica than before. */
   | { readonly type: 'session-moved' }
   /** An answer that had begun goes on elsewhere. */
@@ -191,7 +191,7 @@ export function createRemoteEngine(options: RemoteEngineOptions): RemoteEngine {
         const soFar = createAnswerSoFar(resolve(asked, params), vision);
         for await (const event of answer(place, soFar, params, both)) {
           if (event.type === 'finish') {
-            const { answer: _, ...prompt } = soFar.prompt;
+            const { answer: _answer, ...prompt } = soFar.prompt;
             said.remember(prompt, soFar.ids, soFar.textBytes);
           }
           yield event;

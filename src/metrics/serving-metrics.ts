@@ -1,5 +1,6 @@
 import type { Completer, CompletionEvent, CompleterState } from '../completer.ts';
 import { engineFamilies } from './engine-families.ts';
+import { fleetFamilies } from './fleet-families.ts';
 import {
   createCounter,
   createHistogram,
@@ -105,6 +106,7 @@ export function createServingMetrics(completer: Completer): ServingMetrics {
   );
   const families = [
     ...engineFamilies(completer),
+    ...fleetFamilies(completer),
     ttft,
     gaps,
     perToken,

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { createApp } from '../../src/app.ts';
 import type { Completer } from '../../src/completer.ts';
+import { systemClock } from '../../src/lib/clock.ts';
 import { createFakeEngineCompleter } from '../support/fake-engine-completer.ts';
 import { until } from '../support/app-harness.ts';
 import {
@@ -218,3 +219,61 @@ test('sessions are listed, read, forked and deleted through the gateway', async 
   const answer = await app.request('/v1/sessions');
   expect(answer.status).toBe(404);
 });
+
+test('a gateway counts what went wrong with its fleet', async () => {
+  const fleet = createTestFleet(2);
+  fleet.replicas[0]?.kill();
+  const completer = gatewayOf(fleet);
+  await post(completer, HELLO);
+  const metrics = await createApp({ completer }).request('/metrics');
+  const text = await metrics.text();
+  expect(text).toMatch(/gemlet_fleet_failed_attempts_total\{[^}]*failure="lost"\} 1\n/);
+  expect(text).toMatch(/gemlet_fleet_continued_answers_total\{[^}]*\} 0\n/);
+  expect(text).not.toContain('gemlet_rows');
+});
+
+test.each(['does not answer', 'falls silent in its answer'])(
+  'a replica that %s is given up, and its connection with it',
+  async (how) => {
+    const stallMs = 1_234;
+    let stalls = 0;
+    const fleet = createTestFleet(2);
+    const aborted: string[] = [];
+    const hang = (signal: AbortSignal | null | undefined): Promise<never> =>
+      new Promise((_resolve, reject) => {
+        signal?.addEventListener('abort', () => {
+          aborted.push(how);
+          reject(signal.reason);
+        });
+      });
+    const completer = createTestGateway(
+      {
+        async fetch(url, init) {
+          if (!url.startsWith('http://r0/') || !url.endsWith('/generate')) {
+            return fleet.fetch(url, init);
+          }
+          stalls++;
+          if (how === 'does not answer') return hang(init.signal);
+          return new Response(new ReadableStream({ pull: () => hang(init.signal) }));
+        },
+      },
+      firstReplica(['http://r0', 'http://r1']),
+      plainTable(),
+      {
+        stallMs,
+        clock: {
+          now: () => Date.now(),
+          // Only the silence of the first replica is too long.
+          sleep: (ms, signal) =>
+            systemClock.sleep(
+              ms === stallMs && stalls === 1 && aborted.length === 0 ? 1 : ms,
+              signal,
+            ),
+        },
+      },
+    );
+    const direct = await post(createFakeEngineCompleter().completer, HELLO);
+    expect(withoutIds(await post(completer, HELLO))).toEqual(withoutIds(direct));
+    expect(aborted).toEqual([how]);
+  },
+);

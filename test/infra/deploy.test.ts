@@ -31,6 +31,7 @@ const LINES = [
   `runpod ${MODEL} --gpu ADA_24 --fleet`,
   `modal ${MODEL} --gpu L4`,
   'aws --region eu-central-1 --bucket artifacts --replica https://a.example --replica https://b.example',
+  'cloudflare --replica https://a.example',
 ];
 
 /** Vendors' tools that write down what they are given. */
@@ -39,7 +40,7 @@ const STUB = `#!${process.execPath}
 const { appendFileSync, readFileSync } = require('node:fs');
 const tool = require('node:path').basename(__filename);
 const args = process.argv.slice(2);
-const settings = Object.entries(process.env).filter(([name]) => /^(GEMLET|DOCKER)_/.test(name)).sort();
+const settings = Object.entries(process.env).filter(([name]) => /^(GEMLET|DOCKER)_(?!.*KEY)/.test(name)).sort();
 const input = tool === 'curl' || args.includes('secret') ? readFileSync(0, 'utf8') : '';
 appendFileSync(process.env.STUB_LOG, JSON.stringify([tool, args, settings, input]) + '\\n');
 process.exit(Number(process.env.STUB_CODE ?? 0));
@@ -69,6 +70,8 @@ const environment = (more: Readonly<Record<string, string>> = {}) => ({
   PATH: `${join(folder, 'bin')}:/usr/bin:/bin`,
   STUB_LOG: join(folder, 'log'),
   RUNPOD_API_KEY: 'a secret of RunPod',
+  GEMLET_FLEET_KEY: 'a-key-of-a-fleet-of-two',
+  GEMLET_API_KEY: 'secret',
   ...more,
 });
 
@@ -142,12 +145,35 @@ describe('gemlet deploy', () => {
     await expect(running).rejects.toThrow();
   });
 
+  it('quotes what a shell would read otherwise', async () => {
+    const args = ["it's $HOME `id`", 'a  b', '*', ''];
+    const script = planText({
+      notes: [],
+      steps: [{ kind: 'run', command: 'docker', args, env: { GEMLET_X: "'$(id)'" } }],
+    });
+    await run('/bin/sh', ['-e', '-c', script], { env: environment() });
+    expect((done() as { calls: unknown[] }).calls).toEqual([
+      ['docker', args, [['GEMLET_X', "'$(id)'"]], ''],
+    ]);
+  });
+
   it('says plainly that CUDA is not measured wherever a GPU is asked for', () => {
     const lines = LINES.filter((line) => line.includes('--gpu'));
     expect(lines).toHaveLength(4);
     for (const line of lines) expect(planText(deployPlan(line))).toContain('CUDA is not measured');
     for (const line of LINES.filter((other) => !other.includes('--gpu'))) {
       expect(deployPlan(line).notes.join('\n')).not.toContain('CUDA');
+    }
+  });
+
+  it('sets what the Worker reads', () => {
+    const [deployed, ...secrets] = commandsOf(deployPlan('cloudflare --replica https://a.example'));
+    const config = readFileSync(join(ROOT, 'wrangler.toml'), 'utf8');
+    const [name, url] = /^(\w+):(.*)$/.exec(deployed?.args.at(-1) ?? '')?.slice(1) ?? [];
+    expect(config).toMatch(new RegExp(`^${name} = "https://`, 'm'));
+    expect(url).toBe('https://a.example');
+    for (const { args } of secrets) {
+      expect(config).toContain(`wrangler secret put ${args[args.indexOf('put') + 1]} `);
     }
   });
 

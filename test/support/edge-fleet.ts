@@ -5,7 +5,11 @@ import type { Completer } from '../../src/completer.ts';
 import type { LocalEngineOptions } from '../../src/engine/local-engine.ts';
 import { createEdgeModelFiles } from './edge-model.ts';
 import { createFakeEngineCompleter } from './fake-engine-completer.ts';
-import { startWorker, type TestWorker, type WorkerOptions } from './miniflare.ts';
+import {
+  startLocalWorker,
+  type LocalWorker,
+  type LocalWorkerOptions,
+} from '../../infra/local-worker.ts';
 
 /** A replica on the loopback address: the real app and engine over the fake backend. */
 export interface EdgeReplica {
@@ -18,12 +22,12 @@ export interface EdgeReplica {
 
 /** A Worker in workerd, in front of replicas. */
 export interface EdgeFleet {
-  readonly worker: TestWorker;
+  readonly worker: LocalWorker;
   readonly replicas: readonly EdgeReplica[];
   close(): Promise<void>;
 }
 
-export interface EdgeFleetOptions extends WorkerOptions {
+export interface EdgeFleetOptions extends LocalWorkerOptions {
   /** Default 1. */
   readonly replicaCount?: number;
   /** Default 512. */
@@ -51,7 +55,7 @@ export async function startEdgeFleet(options: EdgeFleetOptions = {}): Promise<Ed
   const objects = Object.fromEntries(
     Object.entries(model.files).map(([name, bytes]) => [`${BUNDLE}/${name}`, bytes]),
   );
-  const worker = await startWorker({
+  const worker = await startLocalWorker({
     ...options,
     vars: {
       BUNDLE,

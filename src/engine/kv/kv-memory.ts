@@ -3,26 +3,9 @@ import { commonPrefix, outsideImages } from './content.ts';
 import { gather, type Swap } from './gather.ts';
 import { createHostPages } from './host-pages.ts';
 import type { PageTreeStats } from './page-tree.ts';
-import { createRow, type Row } from './memory-row.ts';
+import type { KvUser } from './kv-user.ts';
+import { createRow, heldTokens, type Row } from './memory-row.ts';
 import { place, type Placement } from './rows.ts';
-
-/** What the memory sees of a sequence. */
-export interface KvUser {
-  readonly scope: string;
-  /** Content of prompt and completion; see `contentOf`. */
-  readonly words: Int32Array;
-  /** First soft token of each image, ascending. */
-  readonly imagePositions: readonly number[];
-  /** Tokens to compute before tokens can be generated. */
-  readonly prefillTokens: number;
-  /** It goes on after it lost its row. */
-  readonly isResuming: boolean;
-  /** Most tokens to take from elsewhere, fewer than `prefillTokens` unless it resumes. */
-  readonly reusableTokens: number;
-  /** Tokens in the row. */
-  computed: number;
-  row: number | null;
-}
 
 export interface KvMemoryOptions {
   readonly backend: Backend;
@@ -271,11 +254,7 @@ export function createKvMemory(options: KvMemoryOptions): KvMemory {
     pagesOf: (scope, words) => pages.pagesOf(scope, words),
     addPages: (scope, words, given) => pages.add(scope, words, given),
     where(scope, words) {
-      let deviceTokens = 0;
-      for (const { content } of rows) {
-        if (content === null || content.scope !== scope) continue;
-        deviceTokens = Math.max(deviceTokens, commonPrefix(content.words, words, content.length));
-      }
+      const deviceTokens = Math.max(0, ...rows.map((state) => heldTokens(state, scope, words)));
       const { tokens, bytes } = pages.held(scope, words);
       return { deviceTokens, hostTokens: tokens, hostBytes: bytes };
     },
@@ -283,13 +262,12 @@ export function createKvMemory(options: KvMemoryOptions): KvMemory {
       for (const state of rows) {
         const { warm } = state;
         if (state.isRunning || warm === null || warm.scope !== scope) continue;
-        const shared = commonPrefix(warm.words, words, warm.length);
         const staying = Math.max(
           0,
           ...kept.map((other) => commonPrefix(other, warm.words, warm.length)),
         );
         // A row is one conversation: whoever shares its start has pages, or computes it again.
-        if (shared > staying) empty(state);
+        if (heldTokens(state, scope, words) > staying) empty(state);
       }
       pages.forget(scope, words, kept);
     },

@@ -1,4 +1,5 @@
-import type { KvUser } from './kv-memory.ts';
+import { commonPrefix } from './content.ts';
+import type { KvUser } from './kv-user.ts';
 import type { RowContent, RowState } from './rows.ts';
 
 /** A row of the memory: who runs in it, or what it was left with. */
@@ -27,4 +28,10 @@ export function createRow(row: number): Row {
     },
   };
   return state;
+}
+
+/** How much of a content the row holds, counted from its start. */
+export function heldTokens({ content }: Row, scope: string, words: Int32Array): number {
+  if (content === null || content.scope !== scope) return 0;
+  return commonPrefix(content.words, words, content.length);
 }

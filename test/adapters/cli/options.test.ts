@@ -24,7 +24,7 @@ describe('options of serve', () => {
 
   it('reads every option, and the model also as the first word', () => {
     const args =
-      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --prefill-budget 100 --speculate --load lazy --idle-unload 600 --hold 0 --ping /ping --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
+      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --prefill-budget 100 --speculate --load lazy --idle-unload 600 --hold 0 --ping /ping --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
     expect(parseServeOptions(args.split(' '), {})).toEqual({
       engine: {
         model: 'm',
@@ -37,6 +37,7 @@ describe('options of serve', () => {
         slots: 2,
         kvBudgetBytes: 1.5 * 2 ** 30,
         kvStore: 's3://b/kv',
+        kvStoreFormat: 'int8',
         prefillBudgetMs: 100,
         speculates: true,
         maxWaiting: 0,
@@ -98,6 +99,7 @@ describe('options of serve', () => {
     [['--head', 'fp16'], '--head must be int8, int4, float, not "fp16".'],
     [['--kv-budget', 'lots'], '--kv-budget must be a size such as 512MB, 2GiB or 0, not "lots".'],
     [['--kv-budget=-1GB'], '--kv-budget'],
+    [['--kv-store-format', 'fp8'], '--kv-store-format must be exact, int8, not "fp8".'],
     [['--load', 'later'], '--load must be eager, lazy, not "later".'],
     [['--idle-unload', '0'], '--idle-unload must be a whole number, 1 to 2073600, not "0".'],
     [['--hold', 'x'], '--hold'],

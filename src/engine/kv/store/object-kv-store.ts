@@ -6,6 +6,7 @@ import type { KvPage } from '../../backend.ts';
 import { outsideImages } from '../content.ts';
 import type { KvContent, KvStore } from '../kv-store.ts';
 import { forgetPages } from './forget-pages.ts';
+import { createInt8Codec, INT8_KIND } from './int8-codec.ts';
 import { createPageCodec } from './page-codec.ts';
 import { createPageCollector } from './page-gc.ts';
 import { createPageFinder } from './page-finder.ts';
@@ -23,6 +24,8 @@ export interface ObjectKvStoreOptions {
   /** Of all that decides over a page's bytes: model, precision, kernels. */
   readonly fingerprint: string;
   readonly kvTokenBytes: { readonly global: number; readonly local: number };
+  /** Stores vectors of so many floats as int8, see `createInt8Codec`; null (default): pages as they are. */
+  readonly int8HeadDim?: number | null;
   readonly windowTokens: number;
   readonly tokensPerImage: number;
   readonly pageTokens: number;
@@ -54,12 +57,18 @@ const FIND_SHARE = 0.3;
 
 /** Pages in an object store, written when turns end and read before prompts queue. */
 export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
-  const { store, fingerprint, kvTokenBytes, windowTokens, pageTokens, clock } = options;
+  const { store, kvTokenBytes, int8HeadDim = null, windowTokens, pageTokens, clock } = options;
+  const { fingerprint: exact } = options;
+  const fingerprint = int8HeadDim === null ? exact : `${exact};${INT8_KIND}`;
   const sha256 = options.sha256 === undefined ? {} : { sha256: options.sha256 };
   const onFailure = options.onFailure ?? ((): void => undefined);
   const deadlineMs = options.fetchDeadlineMs ?? FETCH_DEADLINE_MS;
   const namer = createPageNamer({ fingerprint, ...sha256 });
-  const codec = createPageCodec({ fingerprint, kvTokenBytes, ...sha256 });
+  const codecOptions = { fingerprint, kvTokenBytes, ...sha256 };
+  const codec =
+    int8HeadDim === null
+      ? createPageCodec(codecOptions)
+      : createInt8Codec({ ...codecOptions, headDim: int8HeadDim });
   const meter = createFetchMeter();
   const uses = createUseBook({ store, clock, instance: options.instance });
   const writer = createPageWriter({
@@ -151,7 +160,7 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
       if (found.length <= from) return nothing;
       const decision = decideRestore({
         tokens: found.length - from,
-        bytes: restoreBytes({ kvTokenBytes, windowTokens }, from, found.length),
+        bytes: restoreBytes({ kvTokenBytes: codec.tokenBytes, windowTokens }, from, found.length),
         latencyMs: meter.latencyMs,
         bytesPerSecond: meter.bytesPerSecond,
         tokensPerSecond: prefillTokensPerSecond,

@@ -57,6 +57,8 @@ export interface PageCodecOptions {
 
 /** Pages as objects. Bad bytes are refused with a reason, never thrown about. */
 export interface PageCodec {
+  /** Of a token in the object. */
+  readonly tokenBytes: { readonly global: number; readonly local: number };
   /** Bytes of the object's start that hold header and global part of `count` tokens. */
   headBytes(count: number): number;
   /** Bytes of the whole object. */
@@ -147,6 +149,7 @@ export function createPageCodec(options: PageCodecOptions): PageCodec {
   }
 
   return {
+    tokenBytes: kvTokenBytes,
     headBytes,
     sizeOf: ({ global, local }) => PAGE_HEADER_BYTES + global.length + local.length,
     async encode(page, name) {

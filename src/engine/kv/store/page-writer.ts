@@ -154,7 +154,7 @@ export function createPageWriter(options: PageWriterOptions): PageWriter {
       underWay.set(key, entry);
       await write(entry, stop.signal);
       underWay.delete(key);
-      queuedBytes -= entry.sizeBytes;
+      queuedBytes -= entry.heldBytes;
     }
   }
 
@@ -170,9 +170,9 @@ export function createPageWriter(options: PageWriterOptions): PageWriter {
   }
 
   function dropQueue(reason: 'deadline' | 'closed'): void {
-    for (const [key, { sizeBytes }] of queue) {
+    for (const [key, { heldBytes }] of queue) {
       queue.delete(key);
-      queuedBytes -= sizeBytes;
+      queuedBytes -= heldBytes;
       drop(key, reason);
     }
   }
@@ -191,24 +191,24 @@ export function createPageWriter(options: PageWriterOptions): PageWriter {
   }
 
   function enqueue(entry: StoreEntry): boolean {
-    const { key, sizeBytes } = entry;
+    const { key, sizeBytes, heldBytes } = entry;
     if (isClosed) {
       drop(key, 'closed');
       return false;
     }
     const waiting = queue.get(key) ?? underWay.get(key);
-    const heldBytes = Math.max(known.sizeOf(key) ?? 0, waiting?.sizeBytes ?? 0);
-    if (heldBytes >= sizeBytes) {
+    const savedBytes = Math.max(known.sizeOf(key) ?? 0, waiting?.sizeBytes ?? 0);
+    if (savedBytes >= sizeBytes) {
       deduplicate(key);
       return true;
     }
     // A fuller page beside one that waits or is being written comes again at its next use.
     if (waiting !== undefined) return false;
-    if (queuedBytes + sizeBytes > maxQueueBytes) {
+    if (queuedBytes + heldBytes > maxQueueBytes) {
       drop(key, 'queue full');
       return false;
     }
-    queuedBytes += sizeBytes;
+    queuedBytes += heldBytes;
     queue.set(key, entry);
     startLane();
     return true;
@@ -217,11 +217,15 @@ export function createPageWriter(options: PageWriterOptions): PageWriter {
   return {
     enqueue(page, name) {
       const encode = (): Promise<Uint8Array> => codec.encode(page, name);
-      return enqueue({ key: name.key, sizeBytes: codec.sizeOf(page), isPage: true, encode });
+      const sizeBytes = codec.sizeOf(page);
+      // An object smaller than its page holds the page until it is made.
+      const heldBytes = Math.max(sizeBytes, page.global.length + page.local.length);
+      return enqueue({ key: name.key, sizeBytes, heldBytes, isPage: true, encode });
     },
     enqueueObject(key, bytes) {
       const encode = (): Promise<Uint8Array> => Promise.resolve(bytes);
-      return enqueue({ key, sizeBytes: bytes.length, isPage: false, encode });
+      const sizeBytes = bytes.length;
+      return enqueue({ key, sizeBytes, heldBytes: sizeBytes, isPage: false, encode });
     },
     saw(key, sizeBytes) {
       if (sizeBytes === null) known.forget(key);

@@ -5,6 +5,8 @@ export interface StoreEntry {
   readonly key: string;
   /** Of the object. */
   readonly sizeBytes: number;
+  /** Of memory while it waits. */
+  readonly heldBytes: number;
   readonly isPage: boolean;
   /** The object, made only when it is written. */
   readonly encode: () => Promise<Uint8Array>;

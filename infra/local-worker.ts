@@ -1,9 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import { Miniflare } from 'miniflare';
 import { parse } from 'smol-toml';
-import type { ObjectNamespaceLike } from '../../adapters/cloudflare/bindings.ts';
+import type { ObjectNamespaceLike } from '../adapters/cloudflare/bindings.ts';
 
 /** What is read of wrangler.toml. */
 export interface WranglerFile {
@@ -30,20 +30,20 @@ export interface WranglerFile {
   readonly send_metrics: boolean;
 }
 
-export interface TestWorker {
+export interface LocalWorker {
   /** Such as `http://127.0.0.1:1234`. */
   readonly url: string;
-  readonly bucket: TestBucket;
+  readonly bucket: LocalBucket;
   readonly sessions: ObjectNamespaceLike;
   /** Sends to the queue of captions. */
   sendCaption(message: unknown): Promise<void>;
-  /** Rows stored by a session's object, its own bookkeeping left out. */
-  storedRows(session: string): Promise<number>;
+  /** Whether a text is in the files of the session objects. */
+  isStored(text: string): Promise<boolean>;
   close(): Promise<void>;
 }
 
-/** What tests use of the bucket MODELS. */
-export interface TestBucket {
+/** What is used of the bucket MODELS. */
+export interface LocalBucket {
   get(
     key: string,
   ): Promise<{ text(): Promise<string>; arrayBuffer(): Promise<ArrayBuffer> } | null>;
@@ -53,7 +53,7 @@ export interface TestBucket {
   }>;
 }
 
-export interface WorkerOptions {
+export interface LocalWorkerOptions {
   /** Variables and secrets, over those of wrangler.toml. */
   readonly vars?: Readonly<Record<string, string>>;
   /** Objects of the bucket MODELS. */
@@ -62,26 +62,26 @@ export interface WorkerOptions {
   readonly maxRetries?: number;
 }
 
-const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-
 export function readWranglerFile(): WranglerFile {
-  return parse(readFileSync(`${ROOT}wrangler.toml`, 'utf8')) as unknown as WranglerFile;
+  return parse(readFileSync('wrangler.toml', 'utf8')) as unknown as WranglerFile;
 }
 
-/** The built Worker in workerd, with the bindings of wrangler.toml. */
-export async function startWorker(options: WorkerOptions = {}): Promise<TestWorker> {
+/**
+ * The built Worker in workerd on this machine, with the bindings of wrangler.toml; to be called from the
+ * repository's root. The one place that knows miniflare, whose next version has other options.
+ */
+export async function startLocalWorker(options: LocalWorkerOptions = {}): Promise<LocalWorker> {
   const file = readWranglerFile();
-  const path = `${ROOT}${file.main}`;
+  const path = resolve(file.main);
   if (!existsSync(path)) throw new Error(`${file.main} is not there: run npm run build`);
-  const folder = path.slice(0, path.lastIndexOf('/') + 1);
+  const folder = dirname(path);
   const wasm = ['mozjpeg_dec.wasm', 'webp_dec.wasm'].map((name) => ({
     type: 'CompiledWasm' as const,
-    path: `${folder}${name}`,
+    path: join(folder, name),
   }));
   const miniflare = new Miniflare({
     // Else it asks Cloudflare where this machine is.
     cf: false,
-    unsafeInspectDurableObjects: true,
     host: '127.0.0.1',
     port: 0,
     modules: [{ type: 'ESModule', path }, ...wasm],
@@ -110,7 +110,7 @@ export async function startWorker(options: WorkerOptions = {}): Promise<TestWork
         },
       ]),
     ),
-    // Logs of requests; those of failures are wanted when a test fails.
+    // Logs of requests; those of failures help where a test fails.
     handleRuntimeStdio(stdout: Readable, stderr: Readable) {
       stdout.resume();
       if (process.env['GEMLET_WORKERD_LOGS'] === undefined) stderr.resume();
@@ -118,21 +118,22 @@ export async function startWorker(options: WorkerOptions = {}): Promise<TestWork
     },
   });
   const url = await miniflare.ready;
-  const bucket = (await miniflare.getR2Bucket('MODELS')) as unknown as TestBucket;
+  const bucket = (await miniflare.getR2Bucket('MODELS')) as unknown as LocalBucket;
   for (const [key, bytes] of Object.entries(options.objects ?? {})) await bucket.put(key, bytes);
   const namespace: unknown = await miniflare.getDurableObjectNamespace('SESSIONS');
   return {
     url: url.href.replace(/\/$/, ''),
     bucket,
-    sessions: namespace as ObjectNamespaceLike, ...({ miniflare } as object),
+    sessions: namespace as ObjectNamespaceLike,
     async sendCaption(message) {
       await (await miniflare.getQueueProducer('CAPTIONS')).send(message);
     },
-    async storedRows(name) {
-      const storage = await miniflare.unsafeGetDurableObjectStorage('', 'SessionObject', { name });
-      const rows = await storage.exec('SELECT name FROM sqlite_master');
-      console.log(rows);
-      return rows.length;
+    async isStored(text) {
+      const folder = (await miniflare.unsafeGetPersistPaths()).get('do') ?? '';
+      const paths = readdirSync(folder, { recursive: true, withFileTypes: true });
+      return paths.some((entry) => {
+        return entry.isFile() && readFileSync(join(entry.parentPath, entry.name)).includes(text);
+      });
     },
     close: () => miniflare.dispose(),
   };

@@ -1,0 +1,167 @@
+import type { Clock } from '../../src/lib/clock.ts';
+import { LATE, settledWithin } from '../../src/lib/settled-within.ts';
+import { isObject, type JsonObject } from '../../src/openai/parse.ts';
+import { readSse } from '../../src/openai/read-sse.ts';
+import { ServeError } from '../../src/errors.ts';
+import { explainFailure, failureInBand, lost, readFailure } from './fault.ts';
+
+export interface LinkOptions {
+  /** Without a slash at its end. */
+  readonly baseUrl: string;
+  readonly apiKey: string | null;
+  /** Sent with every request, as a platform in front of the server may want them. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly fetch: (url: string, init: RequestInit) => Promise<Response>;
+  readonly clock: Clock;
+  /** Milliseconds of silence after which the server counts as lost. */
+  readonly stallMs: number;
+}
+
+/** Requests to the upstream server. All of them throw ServeErrors, or the signal's reason on abort. */
+export interface UpstreamLink {
+  get(path: string, signal?: AbortSignal): Promise<JsonObject>;
+  /** Throws away what it says. */
+  probe(path: string, signal?: AbortSignal): Promise<void>;
+  post(path: string, body: JsonObject, signal?: AbortSignal): Promise<JsonObject>;
+  /**
+   * The JSON frames of an event stream until `[DONE]` or its end, pulled one by one; an answer that is
+   * no stream is one frame. Leaving the loop or aborting closes the connection, which is how servers
+   * notice. Whether the stream was whole is for the reader to tell: not all servers send `[DONE]`.
+   */
+  frames(
+    path: string,
+    body: JsonObject,
+    signal?: AbortSignal,
+  ): AsyncGenerator<JsonObject, void, undefined>;
+}
+
+const MAX_ERROR_CHARACTERS = 65_536;
+
+export function createLink(options: LinkOptions): UpstreamLink {
+  const { baseUrl, apiKey, clock, stallMs } = options;
+  const secrets = [apiKey ?? '', baseUrl, new URL(baseUrl).host, ...Object.values(options.headers)];
+
+  function hide(text: string): string {
+    return secrets.reduce(
+      (shown, secret) => (secret === '' ? shown : shown.replaceAll(secret, '...')),
+      text,
+    );
+  }
+
+  async function send(
+    method: 'GET' | 'POST',
+    path: string,
+    body: JsonObject | null,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    const response = await options.fetch(`${baseUrl}${path}`, {
+      method,
+      headers: {
+        ...options.headers,
+        ...(apiKey === null ? {} : { authorization: `Bearer ${apiKey}` }),
+        ...(body === null ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === null ? {} : { body: JSON.stringify(body) }),
+      // A redirect would carry prompt and key to who knows where.
+      redirect: 'manual',
+      signal,
+    });
+    if (response.ok) return response;
+    const text = (await response.text()).slice(0, MAX_ERROR_CHARACTERS);
+    throw explainFailure(readFailure(response.status, response.headers, text), hide);
+  }
+
+  /** Runs one request, whose connection is closed when it ends, however it does. */
+  async function* exchange<T>(
+    signal: AbortSignal | undefined,
+    run: (signal: AbortSignal) => AsyncGenerator<T, void, undefined>,
+  ): AsyncGenerator<T, void, undefined> {
+    signal?.throwIfAborted();
+    const stop = new AbortController();
+    const both = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
+    try {
+      yield* run(both);
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw ServeError.is(error) ? error : lost('broke off, or cannot be reached', error);
+    } finally {
+      stop.abort(new DOMException('the answer is not read any more', 'AbortError'));
+    }
+  }
+
+  /** Waits until nothing has arrived for too long. */
+  async function heard<T>(pending: Promise<T>, signs: () => number): Promise<T> {
+    for (;;) {
+      const before = signs();
+      const result = await settledWithin(pending, stallMs, clock);
+      if (result !== LATE) return result;
+      if (signs() === before) {
+        pending.catch(() => undefined); // it fails when the connection is closed
+        throw lost(`said nothing for ${stallMs / 1000} s`);
+      }
+    }
+  }
+
+  const silent = (): number => 0;
+
+  async function whole(
+    method: 'GET' | 'POST',
+    path: string,
+    body: JsonObject | null,
+    signal: AbortSignal | undefined,
+  ): Promise<string> {
+    let text = '';
+    const read = async (both: AbortSignal): Promise<string> =>
+      (await send(method, path, body, both)).text();
+    const answer = exchange(signal, async function* answerOnce(both) {
+      yield await heard(read(both), silent);
+    });
+    for await (const all of answer) text = all;
+    return text;
+  }
+
+  return {
+    get: async (path, signal) => parseFrame(await whole('GET', path, null, signal)),
+    async probe(path, signal) {
+      await whole('GET', path, null, signal);
+    },
+    post: async (path, body, signal) => parseFrame(await whole('POST', path, body, signal)),
+    frames: (path, body, signal) =>
+      exchange(signal, async function* framesOnce(both) {
+        const response = await heard(send('POST', path, body, both), silent);
+        const type = response.headers.get('content-type') ?? '';
+        if (response.body === null) throw lost('gave no answer');
+        if (!type.startsWith('text/event-stream')) {
+          yield checked(parseFrame(await heard(response.text(), silent)), hide);
+          return;
+        }
+        let signs = 0;
+        const events = readSse(response.body, () => {
+          signs++;
+        });
+        for (;;) {
+          const event = await heard(events.next(), () => signs);
+          if (event.done === true || event.value === '[DONE]') return;
+          yield checked(parseFrame(event.value), hide);
+        }
+      }),
+  };
+}
+
+function checked(frame: JsonObject, hide: (text: string) => string): JsonObject {
+  const failure = failureInBand(frame);
+  if (failure !== null) throw explainFailure(failure, hide);
+  return frame;
+}
+
+function parseFrame(text: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    // The text may hold a prompt: not even the log gets it.
+    throw lost('said what is no JSON', new Error(`${text.length} characters`, { cause }));
+  }
+  if (isObject(value)) return value;
+  throw lost('said JSON that is no object');
+}
