@@ -92,7 +92,9 @@ describe('README', () => {
   )('runs %s', async (code) => {
     const command = withPort(code).replaceAll('npx gemlet', 'node dist/adapters/cli/main.js');
     const { stdout } = await run('bash', ['-c', command], { cwd: ROOT });
-    expect(code.startsWith('curl') ? textOf(stdout) : stdout).toMatch(/bell pepper|architecture/);
+    expect(code.startsWith('curl') ? textOf(stdout) : stdout).toMatch(
+      /bell pepper|architecture|gcloud run services/,
+    );
   });
 
   it('gives only options that exist where a download is needed', () => {

@@ -190,6 +190,7 @@ export function createRemoteEngine(options: RemoteEngineOptions): RemoteEngine {
       try {
         const soFar = createAnswerSoFar(resolve(asked, params), vision);
         for await (const event of answer(place, soFar, params, both)) {
+          if (event.type === 'prefill-end') place.begun();
           if (event.type === 'finish') {
             const { answer: _answer, ...prompt } = soFar.prompt;
             said.remember(prompt, soFar.ids, soFar.textBytes);
