@@ -18,12 +18,24 @@ export type { Backend, ForwardStep, PrefillChunk, StepLogits } from './engine/ba
 export type { Engine, GenerateEvent, PreparedPrompt, SamplingParams } from './engine/engine.ts';
 export { createLocalEngine } from './engine/local-engine.ts';
 export { ServeError, type ErrorCode } from './errors.ts';
+export type { Affinity, ReplicaStatus } from './fleet/affinity.ts';
+export { createCookieAffinity } from './fleet/cookie.ts';
+export { describeFromFiles } from './fleet/describe-model.ts';
+export { createHashedHeader } from './fleet/hashed-header.ts';
+export { createLifecycle } from './fleet/lifecycle.ts';
+export { createMemorySessionTable } from './fleet/memory-sessions.ts';
+export { createPool, type Pool } from './fleet/pool.ts';
+export { createRemoteCompleter, type RemoteCompleterOptions } from './fleet/remote-completer.ts';
+export type { FleetEvent } from './fleet/remote-engine.ts';
+export type { SessionTable } from './fleet/session-table.ts';
+export { createTokenEcho } from './fleet/token-echo.ts';
 export {
   createLazyCompleter,
   type LazyCompleter,
   type LazyCompleterOptions,
   type LoadEvent,
 } from './lazy-completer.ts';
+export { systemClock } from './lib/clock.ts';
 export type { LoadProgress } from './load-progress.ts';
 export type { ImageDecoder, RgbImage } from './image/decode.ts';
 export { createImageLoader } from './image/load-image.ts';

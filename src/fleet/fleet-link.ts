@@ -1,5 +1,6 @@
 import type { Clock } from '../lib/clock.ts';
 import { createSigner, SIGNATURE_HEADER } from './signing.ts';
+import { LENGTH_BYTES } from './wire-call.ts';
 
 /** Where a request goes, and with which headers beside its signature. */
 export interface LinkTarget {
@@ -11,7 +12,7 @@ export interface LinkTarget {
 export interface FleetLink {
   /**
    * @param path on the replica, such as `/replica/v1/status`
-   * @param content what the signature covers; the body, unless `rest` follows it
+   * @param content what the signature covers; where `rest` follows it, without its first LENGTH_BYTES
    * @param rest what the content vouches for
    * @throws what `fetch` throws
    */
@@ -31,15 +32,12 @@ export interface FleetLinkOptions {
   readonly clock: Clock;
 }
 
-/** Bytes before the JSON of a call, which its signature leaves out. */
-export const UNSIGNED_BYTES = 4;
-
 /** @throws RangeError for keys that are none */
 export function createFleetLink({ keys, fetch, clock }: FleetLinkOptions): FleetLink {
   const signer = createSigner(keys, () => clock.now());
   return {
     async send(target, method, path, content, signal, rest) {
-      const signed = rest === undefined ? content : content.subarray(UNSIGNED_BYTES);
+      const signed = rest === undefined ? content : content.subarray(LENGTH_BYTES);
       const signature = await signer.sign(method, path, signed);
       // A Blob is sent as it is, without putting the pictures into one more copy.
       const parts = [content, ...(rest ?? [])] as Uint8Array<ArrayBuffer>[];

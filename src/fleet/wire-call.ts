@@ -28,7 +28,7 @@ export interface WireBlob {
   readonly sizeBytes: number;
 }
 
-export const WIRE_VERSION = 1;
+const WIRE_VERSION = 1;
 export const LENGTH_BYTES = 4;
 /** 128K tokens and their parameters are below 2 MB. */
 export const MAX_HEADER_BYTES: number = 16 * 1024 * 1024;

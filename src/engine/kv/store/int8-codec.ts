@@ -1,3 +1,4 @@
+import type { KvPage } from '../../backend.ts';
 import {
   createPageCodec,
   isRefused,
@@ -7,6 +8,7 @@ import {
   type PageHead,
   type Refused,
 } from './page-codec.ts';
+import type { PageName } from './page-names.ts';
 
 /** Ends fingerprints of what is stored so: neither exact pages nor those of another version are met. */
 export const INT8_KIND = 'kv-int8-1';
@@ -35,14 +37,12 @@ export function createInt8Codec(options: Int8CodecOptions): PageCodec {
   };
   const codec = createPageCodec({ ...options, kvTokenBytes: stored });
 
-  async function decodeHead(
-    ...given: Parameters<PageCodec['decodeHead']>
-  ): ReturnType<PageCodec['decodeHead']> {
-    const head = await codec.decodeHead(...given);
+  async function decodeHead(bytes: Uint8Array, name: PageName): Promise<PageHead | Refused> {
+    const head = await codec.decodeHead(bytes, name);
     return isRefused(head) ? head : { ...head, global: unpack(head.global, headDim) };
   }
 
-  async function withLocal(head: PageHead, local: Uint8Array): ReturnType<PageCodec['withLocal']> {
+  async function withLocal(head: PageHead, local: Uint8Array): Promise<KvPage | Refused> {
     const page = await codec.withLocal(head, local);
     return isRefused(page) ? page : { ...page, local: unpack(page.local, headDim) };
   }
@@ -99,7 +99,10 @@ function pack(part: Uint8Array, headDim: number): Uint8Array {
     if (scale < SMALLEST_SCALE) continue;
     scales[vector] = scale;
     const inverse = 1 / scale;
-    for (let at = from; at < to; at++) codes[at] = Math.round((floats[at] as number) * inverse);
+    for (let at = from; at < to; at++) {
+      // The nearest whole number, faster than Math.round: what is cut off is never negative.
+      codes[at] = (((floats[at] as number) * inverse + 128.5) | 0) - 128;
+    }
   }
   return packed;
 }
