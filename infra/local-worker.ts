@@ -58,8 +58,8 @@ export interface LocalWorkerOptions {
   readonly vars?: Readonly<Record<string, string>>;
   /** Objects of the bucket MODELS. */
   readonly objects?: Readonly<Record<string, Uint8Array>>;
-  /** Delivers failed messages again at once, so often; default as wrangler.toml says. */
-  readonly maxRetries?: number;
+  /** Requests a minute of the binding LIMITER; left out, there is none. */
+  readonly limitPerMinute?: number;
 }
 
 export function readWranglerFile(): WranglerFile {
@@ -74,10 +74,9 @@ export async function startLocalWorker(options: LocalWorkerOptions = {}): Promis
   const file = readWranglerFile();
   const path = resolve(file.main);
   if (!existsSync(path)) throw new Error(`${file.main} is not there: run npm run build`);
-  const folder = dirname(path);
   const wasm = ['mozjpeg_dec.wasm', 'webp_dec.wasm'].map((name) => ({
     type: 'CompiledWasm' as const,
-    path: join(folder, name),
+    path: join(dirname(path), name),
   }));
   const miniflare = new Miniflare({
     // Else it asks Cloudflare where this machine is.
@@ -85,7 +84,7 @@ export async function startLocalWorker(options: LocalWorkerOptions = {}): Promis
     host: '127.0.0.1',
     port: 0,
     modules: [{ type: 'ESModule', path }, ...wasm],
-    modulesRoot: folder,
+    modulesRoot: dirname(path),
     compatibilityDate: file.compatibility_date,
     compatibilityFlags: [...file.compatibility_flags],
     bindings: { ...file.vars, ...options.vars },
@@ -105,11 +104,14 @@ export async function startLocalWorker(options: LocalWorkerOptions = {}): Promis
         {
           maxBatchSize: consumer.max_batch_size,
           maxBatchTimeout: 0,
-          maxRetries: options.maxRetries ?? consumer.max_retries,
+          maxRetries: consumer.max_retries,
           deadLetterQueue: consumer.dead_letter_queue,
         },
       ]),
     ),
+    ...(options.limitPerMinute === undefined
+      ? {}
+      : { ratelimits: limiter(options.limitPerMinute) }),
     // Logs of requests; those of failures help where a test fails.
     handleRuntimeStdio(stdout: Readable, stderr: Readable) {
       stdout.resume();
@@ -129,7 +131,7 @@ export async function startLocalWorker(options: LocalWorkerOptions = {}): Promis
       await (await miniflare.getQueueProducer('CAPTIONS')).send(message);
     },
     async isStored(text) {
-      const folder = (await miniflare.unsafeGetPersistPaths()).get('do') ?? '';
+      const folder = miniflare.unsafeGetPersistPaths().get('do') ?? '';
       const paths = readdirSync(folder, { recursive: true, withFileTypes: true });
       return paths.some((entry) => {
         return entry.isFile() && readFileSync(join(entry.parentPath, entry.name)).includes(text);
@@ -141,4 +143,8 @@ export async function startLocalWorker(options: LocalWorkerOptions = {}): Promis
 
 function isSqlite({ migrations }: WranglerFile, className: string): boolean {
   return migrations.some(({ new_sqlite_classes: names }) => names.includes(className));
+}
+
+function limiter(limit: number): object {
+  return { LIMITER: { namespace_id: '1001', simple: { limit, period: 60 } } };
 }

@@ -23,7 +23,7 @@ bench-results/engine-<time>.json. Models and llama.cpp are kept in .cache/bench 
   --only ENGINE     gemlet or llama alone
   --help
 
-Other suites: batch, cold, draft, kv, load, placement and restore; each has --help
+Other suites: batch, cold, draft, edge, kv, load, placement and restore; each has --help
 `;
 
 /** Room for the longest decode measurement. */
@@ -140,6 +140,7 @@ const SUITES: Readonly<Record<string, () => Promise<Suite>>> = {
   placement: () =>
     import('./placement-suite.ts').then((m) => ({ usage: m.PLACEMENT_USAGE, run: m.runPlacement })),
   draft: () => import('./draft-suite.ts').then((m) => ({ usage: m.DRAFT_USAGE, run: m.runDraft })),
+  edge: () => import('./edge-suite.ts').then((m) => ({ usage: m.EDGE_USAGE, run: m.runEdge })),
 };
 
 async function runSuite(suite: string | undefined, args: readonly string[]): Promise<boolean> {

@@ -1,0 +1,100 @@
+import { type AppEvent, createApp } from '../../src/app.ts';
+import type { Completer } from '../../src/completer.ts';
+import { createRemoteCompleter } from '../../src/fleet/remote-completer.ts';
+import { createEdgeRequest } from '../../src/image/edge-request.ts';
+import { createSafeFetch } from '../../src/image/safe-fetch.ts';
+import { DEFAULT_IMAGE_LIMITS } from '../../src/image/sniff.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import { affinityOf } from './affinity.ts';
+import type { WorkerEnv } from './bindings.ts';
+import { createDurableSessions } from './durable-sessions.ts';
+import { createEdgeModel } from './edge-model.ts';
+import { createWorkerImageDecoder } from './image-decoder.ts';
+import { createPendingWork, withPendingWork } from './pending-work.ts';
+import { parseSettings, type WorkerSettings } from './settings.ts';
+
+/** What the requests of one isolate share: only data, for the runtime binds I/O to its request. */
+export interface Isolate {
+  readonly settings: WorkerSettings;
+  /** What serves one request or one batch of messages. */
+  open(): OpenGateway;
+}
+
+export interface OpenGateway {
+  readonly completer: Completer;
+  fetch(request: Request): Promise<Response>;
+  /** Resolves when nothing runs any more: the event may end then, and not before. */
+  settled(): Promise<void>;
+}
+
+/** Milliseconds for which a fleet that answered is taken to be up. */
+const WARM_MS = 60_000;
+const FETCH_MS = 10_000;
+
+/** @throws ServeError backend_unavailable: the environment is not what it should be */
+export function createIsolate(env: WorkerEnv): Isolate {
+  const clock = systemClock;
+  const settings = parseSettings(env);
+  const affinity = affinityOf(settings, clock);
+  const describe = createEdgeModel({ ...settings, bucket: env.MODELS, clock });
+  const decoder = createWorkerImageDecoder(clock);
+  const fetchUrl = createSafeFetch({
+    request: createEdgeRequest(),
+    maxBytes: DEFAULT_IMAGE_LIMITS.maxBytes,
+    timeoutMs: FETCH_MS,
+  });
+  let warmUntilMs = 0;
+
+  return {
+    settings,
+    open() {
+      const pending = createPendingWork();
+      const isReady = clock.now() < warmUntilMs;
+      const remote = createRemoteCompleter({
+        affinity,
+        sessions: createDurableSessions({
+          namespace: env.SESSIONS,
+          clock,
+          idleMs: settings.sessionIdleMs,
+          onError: (error) => console.error('a session is out of reach:', error),
+        }),
+        keys: settings.fleetKeys,
+        clock,
+        decoder,
+        fetchUrl: settings.fetchesUrls ? fetchUrl : null,
+        maxDecodePixels: settings.maxDecodePixels,
+        describe,
+        fetch: (url, init) => pending.add(fetch(url, init)),
+        isReady,
+      });
+      const completer = withPendingWork(remote, pending);
+      const app = createApp({
+        completer,
+        ...(settings.apiKeys === null ? {} : { apiKeys: settings.apiKeys }),
+        cors: { origins: settings.corsOrigins },
+        limits: { maxBodyBytes: settings.maxBodyBytes },
+        // Counts of one isolate of many tell nothing.
+        metrics: false,
+        onEvent: log,
+      });
+      return {
+        completer,
+        async fetch(request) {
+          // Read before, and so at hand: without it the model counts as loading.
+          if (isReady) await completer.describe?.(request.signal);
+          return app.fetch(request);
+        },
+        async settled() {
+          await pending.settled();
+          if (completer.state === 'ready') warmUntilMs = clock.now() + WARM_MS;
+          else if (completer.state === 'idle' && isReady) warmUntilMs = 0;
+        },
+      };
+    },
+  };
+}
+
+function log(event: AppEvent): void {
+  const error = event.error instanceof Error ? event.error.message : null;
+  console.log(JSON.stringify({ ...event, error }));
+}

@@ -1,0 +1,66 @@
+import { ServeError } from '../../src/errors.ts';
+import { errorResponse } from '../../src/http/error-response.ts';
+import { toServeError } from '../../src/openai/error-body.ts';
+import type { ExecutionContextLike, MessageBatchLike, WorkerEnv } from './bindings.ts';
+import { captionAll } from './caption-queue.ts';
+import { createIsolate, type Isolate } from './isolate.ts';
+
+export { SessionObject } from './session-object.ts';
+
+/** Made by an isolate's first event, for an isolate must start within milliseconds. */
+let isolate: Isolate | undefined;
+
+/** The Worker: the whole HTTP API over a fleet of replicas, and captions for pictures in a queue. */
+export default {
+  async fetch(request: Request, env: WorkerEnv, context: ExecutionContextLike): Promise<Response> {
+    try {
+      await refuseFrequent(request, env);
+      isolate ??= createIsolate(env);
+      const gateway = isolate.open();
+      const answering = gateway.fetch(withoutPrefer(request));
+      // A client that leaves takes the event with it, and sessions and replicas could not be freed.
+      context.waitUntil(
+        answering.then(
+          () => gateway.settled(),
+          () => undefined,
+        ),
+      );
+      return await answering;
+    } catch (error) {
+      console.error(error);
+      return errorResponse(toServeError(error));
+    }
+  },
+
+  async queue(batch: MessageBatchLike, env: WorkerEnv): Promise<void> {
+    isolate ??= createIsolate(env);
+    const gateway = isolate.open();
+    await captionAll(batch.messages, {
+      completer: gateway.completer,
+      bucket: env.MODELS,
+      report: ({ id, attempts }, error) =>
+        console.error(`message ${id}, delivery ${attempts}:`, error),
+      ...isolate.settings,
+    });
+    await gateway.settled();
+  },
+};
+
+/** @throws ServeError queue_full */
+async function refuseFrequent(request: Request, env: WorkerEnv): Promise<void> {
+  if (env.LIMITER === undefined) return;
+  const key = request.headers.get('cf-connecting-ip') ?? '';
+  const { success } = await env.LIMITER.limit({ key });
+  if (success) return;
+  throw new ServeError('queue_full', 'Too many requests from your address. Retry later.', {
+    retryAfterMs: 10_000,
+  });
+}
+
+/** An isolate may go once an answer is sent, so answers come at once instead of as jobs. */
+function withoutPrefer(request: Request): Request {
+  if (!request.headers.has('prefer')) return request;
+  const headers = new Headers(request.headers);
+  headers.delete('prefer');
+  return new Request(request, { headers, signal: request.signal });
+}
