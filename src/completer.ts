@@ -152,4 +152,13 @@ export type CompletionEvent =
       readonly stopReason: string | number | null;
       readonly completionTokens: number;
       readonly timings: Timings;
+      /** Counts to be added to those of `start`, which came before they were known. */
+      readonly late?: LateCounts;
     };
+
+/** Other servers tell at the end of an answer what its prompt took. */
+export interface LateCounts {
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly imageTokens: number;
+}

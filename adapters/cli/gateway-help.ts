@@ -18,6 +18,11 @@ Fleet
                              replicas are asked what they serve)
       --name <id>, --context <tokens>   with --bundle, as the replicas have them
 
+Instead of a fleet
+      --upstream <url>       vLLM, SGLang, llama.cpp, TGI, gemlet or any server with
+                             OpenAI's API; --upstream-key, --upstream-model, and
+                             --upstream-kind where it is not found out
+
 Starting and network, as in gemlet serve
       --hold <s>, --ping <path>, --drain-timeout <s>
   -p, --port <port>, --host <address>, --api-key <key>, --cors <origin>`;

@@ -6,14 +6,19 @@ import { checkFleetKeys } from '../../src/fleet/signing.ts';
 import { createTokenEcho } from '../../src/fleet/token-echo.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import type { GatewayOptions } from '../node/create-gateway.ts';
+import type { UpstreamOptions } from '../node/open-upstream.ts';
 import { SERVER_FLAGS, SERVER_LISTS, serverOptions, type ServerSettings } from './options.ts';
-import { type Environment, readOptions, UsageError } from './read-options.ts';
+import { type Environment, type OptionReader, readOptions, UsageError } from './read-options.ts';
 
 export interface GatewaySettings extends ServerSettings {
-  readonly gateway: GatewayOptions;
-  /** For people: where the replicas are. */
-  readonly replicas: readonly string[];
+  readonly target:
+    | { readonly type: 'fleet'; readonly gateway: GatewayOptions }
+    | { readonly type: 'upstream'; readonly upstream: UpstreamOptions };
+  /** For people: where requests go. */
+  readonly addresses: readonly string[];
 }
+
+const KINDS = ['auto', 'vllm', 'sglang', 'llama.cpp', 'tgi', 'openai', 'gemlet'] as const;
 
 const AFFINITIES = ['pool', 'runpod', 'modal', 'baseten', 'cookie'] as const;
 /** How often the own replicas are asked how they are, in milliseconds. */
@@ -25,15 +30,40 @@ export function parseGatewayOptions(
   environment: Environment,
 ): GatewaySettings {
   const options = readOptions(args, environment, {
-    texts: [...SERVER_FLAGS, 'affinity', 'bundle', 'name', 'context'],
+    texts: [
+      ...SERVER_FLAGS,
+      'affinity',
+      'bundle',
+      'name',
+      'context',
+      'upstream',
+      'upstream-key',
+      'upstream-kind',
+      'upstream-model',
+    ],
     lists: [...SERVER_LISTS, 'replica', 'fleet-key', 'replica-header'],
     short: { port: 'p' },
   });
   const { positionals } = options;
   if (positionals.length > 0) throw new UsageError(`"${positionals[0]}" is one argument too many.`);
+  const server = serverOptions(options, environment);
   const replicas = options.list('replica');
+  const url = options.text('upstream');
+  if (url !== undefined) {
+    if (replicas.length > 0) throw new UsageError('Give --replica or --upstream, not both.');
+    return { ...server, target: upstreamOf(options, url), addresses: [url] };
+  }
+  return { ...server, target: fleetOf(options, replicas), addresses: replicas };
+}
+
+function fleetOf(
+  options: OptionReader,
+  replicas: readonly string[],
+): Extract<GatewaySettings['target'], { type: 'fleet' }> {
   if (replicas.length === 0) {
-    throw new UsageError('Say where the replicas are: gemlet gateway --replica http://host:8787.');
+    throw new UsageError(
+      'Say where requests go: gemlet gateway --replica http://host:8787, or --upstream.',
+    );
   }
   const keys = options.list('fleet-key');
   if (keys.length === 0) {
@@ -44,26 +74,43 @@ export function parseGatewayOptions(
   checkFleetKeys(keys);
   const kind = options.choice('affinity', AFFINITIES) ?? 'pool';
   const headers = Object.fromEntries(options.list('replica-header').map(parseHeader));
+  const gateway: GatewayOptions = {
+    affinity: affinityOf(kind, replicas, headers),
+    keys,
+    // Platforms that scale to zero are asked only when somebody wants an answer.
+    pollMs: kind === 'pool' ? POLL_MS : null,
+    ...bundleOf(options),
+  };
+  return { type: 'fleet', gateway };
+}
+
+function upstreamOf(
+  options: OptionReader,
+  baseUrl: string,
+): Extract<GatewaySettings['target'], { type: 'upstream' }> {
+  const apiKey = options.text('upstream-key');
+  const kind = options.choice('upstream-kind', KINDS);
+  const model = options.text('upstream-model');
+  const upstream: UpstreamOptions = {
+    baseUrl,
+    ...(apiKey === undefined ? {} : { apiKey }),
+    ...(kind === undefined ? {} : { kind }),
+    ...(model === undefined ? {} : { model }),
+    ...bundleOf(options),
+  };
+  return { type: 'upstream', upstream };
+}
+
+function bundleOf(options: OptionReader): Pick<GatewayOptions, 'bundle'> {
   const where = options.text('bundle');
+  if (where === undefined) return {};
   const id = options.text('name');
   const contextTokens = options.number('context', 2, Number.MAX_SAFE_INTEGER);
   return {
-    ...serverOptions(options, environment),
-    replicas,
-    gateway: {
-      affinity: affinityOf(kind, replicas, headers),
-      keys,
-      // Platforms that scale to zero are asked only when somebody wants an answer.
-      pollMs: kind === 'pool' ? POLL_MS : null,
-      ...(where === undefined
-        ? {}
-        : {
-            bundle: {
-              where,
-              ...(id === undefined ? {} : { id }),
-              ...(contextTokens === undefined ? {} : { contextTokens }),
-            },
-          }),
+    bundle: {
+      where,
+      ...(id === undefined ? {} : { id }),
+      ...(contextTokens === undefined ? {} : { contextTokens }),
     },
   };
 }

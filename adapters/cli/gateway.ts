@@ -1,4 +1,6 @@
+import type { Completer } from '../../src/completer.ts';
 import { createGateway } from '../node/create-gateway.ts';
+import { openUpstream } from '../node/open-upstream.ts';
 import { startServer } from '../node/server.ts';
 import type { GatewaySettings } from './gateway-options.ts';
 import { appOf, LOOPBACK, write } from './serve.ts';
@@ -6,11 +8,11 @@ import { packageVersion } from './version.ts';
 
 /** Listens and passes prompts on to replicas until SIGTERM or SIGINT, then drains. */
 export async function gateway(settings: GatewaySettings): Promise<void> {
-  const { port, host, apiKeys, drainMs, replicas } = settings;
+  const { port, host, apiKeys, drainMs, addresses } = settings;
   const stop = new AbortController();
   const onSignal = (): void => stop.abort();
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
-  const completer = createGateway(settings.gateway);
+  const completer = await openTarget(settings);
   try {
     const server = await startServer({
       app: appOf(completer, settings),
@@ -20,7 +22,7 @@ export async function gateway(settings: GatewaySettings): Promise<void> {
       drainMs,
     });
     try {
-      write(`gemlet ${packageVersion()}: gateway on ${server.url}, to ${replicas.join(', ')}`);
+      write(`gemlet ${packageVersion()}: gateway on ${server.url}, to ${addresses.join(', ')}`);
       if (apiKeys.length === 0 && !LOOPBACK.has(host)) {
         write('Anyone who reaches this machine may use the model. Set --api-key to change that.');
       }
@@ -37,4 +39,9 @@ export async function gateway(settings: GatewaySettings): Promise<void> {
     await completer.close();
     process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
   }
+}
+
+/** What the gateway passes requests on to. */
+export async function openTarget({ target }: GatewaySettings): Promise<Completer> {
+  return target.type === 'fleet' ? createGateway(target.gateway) : openUpstream(target.upstream);
 }

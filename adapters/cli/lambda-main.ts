@@ -1,5 +1,5 @@
 import { createLambdaHandler, type LambdaHandler } from '../lambda/handler.ts';
-import { createGateway } from '../node/create-gateway.ts';
+import { openTarget } from './gateway.ts';
 import { parseGatewayOptions } from './gateway-options.ts';
 import { appOf } from './serve.ts';
 
@@ -7,5 +7,5 @@ import { appOf } from './serve.ts';
 const settings = parseGatewayOptions([], process.env);
 
 export const handler: LambdaHandler = createLambdaHandler(
-  appOf(createGateway(settings.gateway), settings),
+  appOf(await openTarget(settings), settings),
 );

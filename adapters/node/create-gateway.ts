@@ -1,14 +1,13 @@
 import type { Completer } from '../../src/completer.ts';
 import type { Affinity } from '../../src/fleet/affinity.ts';
-import { describeFromFiles } from '../../src/fleet/describe-model.ts';
 import { createMemorySessionTable } from '../../src/fleet/memory-sessions.ts';
 import {
   createRemoteCompleter,
   type RemoteCompleterOptions,
 } from '../../src/fleet/remote-completer.ts';
 import { systemClock } from '../../src/lib/clock.ts';
+import { type BundlePlace, describeBundle } from './describe-bundle.ts';
 import { createNodeImageDecoder } from './image-decoder.ts';
-import { openModelSource } from './open-source.ts';
 import { createNodeSafeFetch } from './safe-fetch.ts';
 
 export interface GatewayOptions extends Pick<
@@ -21,16 +20,8 @@ export interface GatewayOptions extends Pick<
    * A bundle that holds the same model (see `gemlet pack`), so that prompts are prepared and refused while no
    * replica is up; left out, the replicas are asked what they serve.
    */
-  readonly bundle?: {
-    readonly where: string;
-    /** What clients call the model; default: the bundle's name. */
-    readonly id?: string;
-    /** Longest prompt plus completion of the replicas, in tokens; default 8192. */
-    readonly contextTokens?: number;
-  };
+  readonly bundle?: BundlePlace;
 }
-
-const DEFAULT_CONTEXT_TOKENS = 8192;
 
 /**
  * A completer over a fleet of replicas that run `gemlet serve --fleet-key`: hand it to `createApp`.
@@ -51,24 +42,4 @@ export function createGateway(options: GatewayOptions): Completer {
       ? {}
       : { describe: (signal: AbortSignal) => describeBundle(bundle, signal) }),
   });
-}
-
-async function describeBundle(
-  { where, id, contextTokens }: NonNullable<GatewayOptions['bundle']>,
-  signal: AbortSignal,
-): ReturnType<typeof describeFromFiles> {
-  const opened = openModelSource(where);
-  try {
-    return await describeFromFiles(
-      opened.source,
-      {
-        id: id ?? opened.id,
-        contextTokens: contextTokens ?? DEFAULT_CONTEXT_TOKENS,
-        createdSeconds: Math.floor(Date.now() / 1000),
-      },
-      signal,
-    );
-  } finally {
-    await opened.source.close();
-  }
 }

@@ -19,7 +19,7 @@ const MAX_RETRY_MS = 60_000;
 const RETRY_MS = 1_000;
 
 const TOO_LONG =
-  /context (length|size|window)|longer than the model|max_model_len|exceed_context|maximum (input )?length|must have less than|tokens. \+ .max_new_tokens/i;
+  /context (length|size|window)|longer than the model|max_model_len|exceed_context|maximum (input )?length|must have less than|tokens \+ .max_new_tokens/i;
 const LOADING = /load|start(ing|up)|warm|not ready|initializ/i;
 const DRAINING = /drain|shut(ting)? ?down|stopping|going away/i;
 
@@ -29,7 +29,9 @@ const DRAINING = /drain|shut(ting)? ?down|stopping|going away/i;
  * FastAPI: `{detail}`.
  */
 export function readFailure(status: number, headers: Headers, text: string): Failure {
-  return { ...readError(parse(text) ?? text), status, retryAfterMs: retryAfterMs(headers) };
+  // A proxy's page says nothing beyond the status.
+  const body = parse(text) ?? (text.trimStart().startsWith('<') ? '' : text);
+  return { ...readError(body), status, retryAfterMs: retryAfterMs(headers) };
 }
 
 /** Reads a frame of a stream that tells of a failure; null when it does not. */
@@ -77,7 +79,8 @@ export function explainFailure(failure: Failure, hide: (text: string) => string)
   if (status === 408 || status === 425 || status === 502 || status === 504) {
     return lost('could not be reached', cause);
   }
-  if (status >= 400 && status < 500) {
+  // 424 is TGI's word for a failure of its own.
+  if (status >= 400 && status < 500 && status !== 424) {
     return new ServeError('invalid_request', `The engine refused the request: ${message}`, {
       param,
       cause,

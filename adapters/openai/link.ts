@@ -71,24 +71,6 @@ export function createLink(options: LinkOptions): UpstreamLink {
     throw explainFailure(readFailure(response.status, response.headers, text), hide);
   }
 
-  /** Runs one request, whose connection is closed when it ends, however it does. */
-  async function* exchange<T>(
-    signal: AbortSignal | undefined,
-    run: (signal: AbortSignal) => AsyncGenerator<T, void, undefined>,
-  ): AsyncGenerator<T, void, undefined> {
-    signal?.throwIfAborted();
-    const stop = new AbortController();
-    const both = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
-    try {
-      yield* run(both);
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw ServeError.is(error) ? error : lost('broke off, or cannot be reached', error);
-    } finally {
-      stop.abort(new DOMException('the answer is not read any more', 'AbortError'));
-    }
-  }
-
   /** Waits until nothing has arrived for too long. */
   async function heard<T>(pending: Promise<T>, signs: () => number): Promise<T> {
     for (;;) {
@@ -101,8 +83,6 @@ export function createLink(options: LinkOptions): UpstreamLink {
       }
     }
   }
-
-  const silent = (): number => 0;
 
   async function whole(
     method: 'GET' | 'POST',
@@ -139,13 +119,40 @@ export function createLink(options: LinkOptions): UpstreamLink {
         const events = readSse(response.body, () => {
           signs++;
         });
-        for (;;) {
-          const event = await heard(events.next(), () => signs);
-          if (event.done === true || event.value === '[DONE]') return;
-          yield checked(parseFrame(event.value), hide);
+        try {
+          for (;;) {
+            const event = await heard(events.next(), () => signs);
+            if (event.done === true || event.value === '[DONE]') return;
+            yield checked(parseFrame(event.value), hide);
+          }
+        } finally {
+          // Not awaited: a read under way ends only when the connection is closed, which comes next.
+          void events.return(undefined).catch(() => undefined);
         }
       }),
   };
+}
+
+/** Runs one request, whose connection is closed when it ends, however it does. */
+async function* exchange<T>(
+  signal: AbortSignal | undefined,
+  run: (signal: AbortSignal) => AsyncGenerator<T, void, undefined>,
+): AsyncGenerator<T, void, undefined> {
+  signal?.throwIfAborted();
+  const stop = new AbortController();
+  const both = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
+  try {
+    yield* run(both);
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw ServeError.is(error) ? error : lost('broke off, or cannot be reached', error);
+  } finally {
+    stop.abort(new DOMException('the answer is not read any more', 'AbortError'));
+  }
+}
+
+function silent(): number {
+  return 0;
 }
 
 function checked(frame: JsonObject, hide: (text: string) => string): JsonObject {
@@ -158,9 +165,9 @@ function parseFrame(text: string): JsonObject {
   let value: unknown;
   try {
     value = JSON.parse(text);
-  } catch (cause) {
-    // The text may hold a prompt: not even the log gets it.
-    throw lost('said what is no JSON', new Error(`${text.length} characters`, { cause }));
+  } catch {
+    // The text may hold a prompt, and what JSON.parse throws quotes it: not even the log gets it.
+    throw lost('said what is no JSON', new Error(`${text.length} characters`));
   }
   if (isObject(value)) return value;
   throw lost('said JSON that is no object');

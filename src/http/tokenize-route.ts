@@ -2,7 +2,7 @@ import type { Handler } from 'hono';
 import { parseDetokenizeRequest, parseTokenizeRequest } from '../openai/tokenize-request.ts';
 import { type AppEnv, type AppParts, requestContext } from './app-env.ts';
 import { readJson } from './body.ts';
-import { createHold } from './cold.ts';
+import { createHold, type Hold } from './cold.ts';
 
 /** `POST /tokenize`, in vLLM's shape. */
 export function tokenizeRoute(parts: AppParts): Handler<AppEnv> {
@@ -11,8 +11,9 @@ export function tokenizeRoute(parts: AppParts): Handler<AppEnv> {
     const body = await readJson(c.req.raw, parts.limits);
     const context = await requestContext(c, parts, hold);
     const request = parseTokenizeRequest(body, context);
-    await hold.ready();
-    const tokens = await parts.completer.tokenize(request, c.req.raw.signal);
+    const tokens = await unlessCold(hold, (signal) =>
+      parts.completer.tokenize(request, AbortSignal.any([signal, c.req.raw.signal])),
+    );
     return c.json({ tokens, count: tokens.length, max_model_len: context.card.contextTokens });
   };
 }
@@ -23,7 +24,25 @@ export function detokenizeRoute(parts: AppParts): Handler<AppEnv> {
     const hold = createHold(parts, c.req.raw.signal);
     const body = await readJson(c.req.raw, parts.limits);
     const ids = parseDetokenizeRequest(body, await requestContext(c, parts, hold));
-    await hold.ready();
-    return c.json({ prompt: await parts.completer.detokenize(ids, c.req.raw.signal) });
+    const prompt = await unlessCold(hold, async (signal) =>
+      parts.completer.detokenize(ids, AbortSignal.any([signal, c.req.raw.signal])),
+    );
+    return c.json({ prompt });
   };
+}
+
+/** Work that may need the model, as where it is loaded into this process, or may not, as at a gateway. */
+async function unlessCold<T>(hold: Hold, start: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const late = new AbortController();
+  const running = start(late.signal);
+  const ready = hold.ready();
+  ready.catch(() => undefined);
+  try {
+    await Promise.race([ready, running]);
+  } catch (error) {
+    late.abort(error);
+    await running.catch(() => undefined);
+    throw error;
+  }
+  return running;
 }

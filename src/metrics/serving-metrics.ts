@@ -124,6 +124,13 @@ export function createServingMetrics(completer: Completer): ServingMetrics {
     state,
   ];
 
+  /** A prompt is never empty: 0 is one whose size is told later. */
+  function prompt(tokens: number): void {
+    if (tokens === 0) return;
+    promptTokens.add(tokens);
+    promptSizes.observe(tokens);
+  }
+
   function finish(event: Extract<CompletionEvent, { type: 'finish' }>): void {
     const { queueMs, prefillMs, decodeMs } = event.timings;
     queue.observe(queueMs / 1000);
@@ -146,11 +153,11 @@ export function createServingMetrics(completer: Completer): ServingMetrics {
         add(event, nowMs) {
           if (event.type === 'start') {
             hasStarted = true;
-            promptTokens.add(event.promptTokens);
-            promptSizes.observe(event.promptTokens);
+            prompt(event.promptTokens);
           } else if (event.type === 'finish') {
             unfinished--;
             finish(event);
+            prompt(event.late?.promptTokens ?? 0);
           } else if (event.tokens.length > 0) {
             const beforeMs = newestMs[event.index] ?? Number.NaN;
             // The first token of each choice is what its reader waited for.

@@ -24,7 +24,7 @@ export async function* readSse(
       let text = decoder.decode(value, { stream: true });
       if (text === '') continue;
       if (endsInReturn && text.startsWith('\n')) text = text.slice(1);
-      endsInReturn = text.endsWith('\r') || (endsInReturn && text === '');
+      endsInReturn = text.endsWith('\r');
       const [head = '', ...lines] = text.split(LINE_END);
       rest += head;
       for (const next of lines) {
@@ -32,8 +32,8 @@ export async function* readSse(
           if (data.length > 0) yield data.join('\n');
           data = [];
         } else {
-          const value = dataOf(rest);
-          if (value !== null) data.push(value);
+          const line = dataOf(rest);
+          if (line !== null) data.push(line);
         }
         rest = next;
       }

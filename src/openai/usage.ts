@@ -37,6 +37,9 @@ export function addUsage(usage: Usage, event: CompletionEvent): void {
     usage.store = addStore(usage.store, event.store);
   } else if (event.type === 'finish') {
     usage.completionTokens += event.completionTokens;
+    usage.promptTokens += event.late?.promptTokens ?? 0;
+    usage.cachedTokens += event.late?.cachedTokens ?? 0;
+    usage.imageTokens += event.late?.imageTokens ?? 0;
     usage.queueMs = Math.max(usage.queueMs, event.timings.queueMs);
     usage.prefillMs = Math.max(usage.prefillMs, event.timings.prefillMs);
     usage.decodeMs = Math.max(usage.decodeMs, event.timings.decodeMs);

@@ -21,7 +21,7 @@ function randomParams(random: SeededRandom): SamplingParams {
 /** Events after the first `count` tokens, without how long they took. */
 function after(events: readonly GenerateEvent[], count: number): unknown[] {
   let seen = 0;
-  return events.flatMap((event) => {
+  return events.flatMap((event): unknown[] => {
     if (event.type === 'prefill-end') return [];
     if (event.type === 'token') return seen++ < count ? [] : [event];
     const { timings: _timings, cachedTokens: _cachedTokens, ...rest } = event;

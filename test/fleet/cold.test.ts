@@ -131,6 +131,15 @@ test('an answer that is no stream gets 503 with how long to wait, and a job wait
   }
 });
 
+test('tokens are counted while no replica is up', async () => {
+  const completer = createTestGateway(coldFleet(), firstReplica(['http://r0']), plainTable());
+  const app = createApp({ completer });
+  const body = JSON.stringify({ prompt: 'Hello', add_special_tokens: false });
+  const response = await app.request('/tokenize', { ...INIT, body });
+  expect(await response.json()).toMatchObject({ count: 5 });
+  await completer.close();
+});
+
 test('a fleet that never comes up is given up at last', async () => {
   const fleet = coldFleet();
   const completer = createTestGateway(fleet, firstReplica(['http://r0']), plainTable(), {

@@ -207,7 +207,7 @@ describe('infra/aws/template.yaml', () => {
       GEMLET_REPLICA: 'https://a.example,https://b.example',
       ...Object.fromEntries(Object.keys(keys).map((name) => [name, `${name} of a test`])),
     });
-    expect(settings.replicas).toHaveLength(2);
+    expect(settings.addresses).toHaveLength(2);
     expect(settings.apiKeys).toEqual(['GEMLET_API_KEY of a test']);
     for (const key of Object.values(keys)) {
       const [, parameter = ''] =

@@ -187,7 +187,7 @@ describe('infra/docker/compose.yaml', () => {
     expect(gateway?.command).toEqual(['gateway']);
     expect(gateway?.environment['GEMLET_REPLICA']?.split(',')).toEqual(urls);
     const settings = parseGatewayOptions([], gateway?.environment ?? {});
-    expect(settings.replicas).toEqual(urls);
+    expect(settings.addresses).toEqual(urls);
     expect(settings.apiKeys).toEqual(['secret']);
     expect(gateway?.ports).toEqual(['8787:8787']);
     for (const { ports } of Object.values(replicas)) expect(ports).toBeUndefined();

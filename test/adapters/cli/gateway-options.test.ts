@@ -6,14 +6,20 @@ const KEY = '--fleet-key 0123456789abcdef';
 const parse = (line: string, environment: Record<string, string> = {}) =>
   parseGatewayOptions(line.split(' '), environment);
 
+function parseFleet(line: string, environment: Record<string, string> = {}) {
+  const { target, addresses, ...server } = parse(line, environment);
+  if (target.type !== 'fleet') throw new Error('this is no fleet');
+  return { ...server, gateway: target.gateway, replicas: addresses };
+}
+
 it('takes replicas and keys from options or the environment', () => {
-  const { gateway, replicas, port, pingPath } = parse(
+  const { gateway, replicas, port, pingPath } = parseFleet(
     `--replica http://a:1 --replica http://b:2 ${KEY} --port 1 --ping /ping`,
   );
   expect(replicas).toEqual(['http://a:1', 'http://b:2']);
   expect(gateway.affinity.targets().map(({ url }) => url)).toEqual(['http://a:1', 'http://b:2']);
   expect([port, pingPath, gateway.pollMs]).toEqual([1, '/ping', 2000]);
-  const fromEnvironment = parse('--port 0', {
+  const fromEnvironment = parseFleet('--port 0', {
     GEMLET_REPLICA: 'http://a:1, http://c:3',
     GEMLET_FLEET_KEY: '0123456789abcdef,an older one that goes',
   });
@@ -23,7 +29,7 @@ it('takes replicas and keys from options or the environment', () => {
 
 it('speaks to the balancers of platforms, with their headers, and does not keep them awake', async () => {
   for (const kind of ['runpod', 'modal', 'baseten', 'cookie']) {
-    const { gateway } = parse(
+    const { gateway } = parseFleet(
       `--affinity ${kind} --replica https://x.example ${KEY} --replica-header authorization:of-the-platform`,
     );
     expect(gateway.pollMs).toBeNull();
@@ -40,14 +46,34 @@ it('speaks to the balancers of platforms, with their headers, and does not keep 
 });
 
 it('describes the model by a bundle where one is named', () => {
-  const { gateway } = parse(
+  const { gateway } = parseFleet(
     `--replica http://a ${KEY} --bundle s3://b/g --name gemma --context 4096`,
   );
   expect(gateway.bundle).toEqual({ where: 's3://b/g', id: 'gemma', contextTokens: 4096 });
 });
 
+it('takes another server instead of a fleet', () => {
+  const { target, addresses } = parse(
+    '--upstream http://b:8000 --upstream-kind vllm --upstream-model google/gemma --bundle /tmp/b',
+    { GEMLET_UPSTREAM_KEY: 'secret' },
+  );
+  expect(target).toEqual({
+    type: 'upstream',
+    upstream: {
+      baseUrl: 'http://b:8000',
+      apiKey: 'secret',
+      kind: 'vllm',
+      model: 'google/gemma',
+      bundle: { where: '/tmp/b' },
+    },
+  });
+  expect(addresses).toEqual(['http://b:8000']);
+});
+
 it.each([
-  [KEY, 'Say where the replicas are'],
+  [KEY, 'Say where requests go'],
+  [`--replica http://a ${KEY} --upstream http://b`, 'not both'],
+  ['--upstream http://b --upstream-kind magic', '--upstream-kind must be'],
   ['--replica http://a', 'Say which key'],
   [`--replica http://a ${KEY} --affinity magic`, '--affinity must be'],
   [`--replica http://a --replica http://b ${KEY} --affinity modal`, 'one address'],

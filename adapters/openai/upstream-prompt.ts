@@ -1,0 +1,94 @@
+import type { PromptInput } from '../../src/completer.ts';
+import { ServeError } from '../../src/errors.ts';
+import { isDataUri, parseDataUri } from '../../src/image/data-uri.ts';
+import { withParam } from '../../src/image/image-error.ts';
+import type { SafeFetch } from '../../src/image/safe-fetch.ts';
+import { DEFAULT_IMAGE_LIMITS, readImageHeader } from '../../src/image/sniff.ts';
+import { toBase64 } from '../../src/lib/base64.ts';
+import { runBounded } from '../../src/lib/run-bounded.ts';
+import type { ChatMessage, ImagePart } from '../../src/prompt/messages.ts';
+import type { PromptWithCounts } from '../../src/prompt/prepare.ts';
+import type { UpstreamKind, UpstreamPrompt } from './call.ts';
+
+export type Prepare = (input: PromptInput, signal?: AbortSignal) => Promise<PromptWithCounts>;
+
+const TAKES_IDS: ReadonlySet<UpstreamKind> = new Set(['vllm', 'sglang', 'llama.cpp']);
+/** Pictures fetched at once. */
+const FETCHES = 4;
+
+/**
+ * Chooses how a prompt is sent. Our ids keep our template, and text that spells a control token stays
+ * text; a server that gets text or messages applies its own rules. Another gemlet gets what the client
+ * sent, as it does all of that itself.
+ * @param prepare null without a tokenizer
+ * @throws ServeError as `prepare` and `fetchUrl` do; invalid_url where URLs are not fetched
+ */
+export async function toUpstreamPrompt(
+  input: PromptInput,
+  kind: UpstreamKind,
+  prepare: Prepare | null,
+  fetchUrl: SafeFetch | null,
+  signal: AbortSignal | undefined,
+): Promise<UpstreamPrompt> {
+  if (input.type === 'tokens') return { type: 'ids', ids: input.ids };
+  const images = input.type === 'chat' ? imagesOf(input.messages) : [];
+  if (prepare !== null && TAKES_IDS.has(kind) && images.length === 0) {
+    const { tokens } = await prepare(input, signal);
+    return { type: 'ids', ids: Array.from(tokens) };
+  }
+  if (input.type === 'text' || images.length === 0) return input;
+  const inlined = new Map<ImagePart, ImagePart>();
+  await runBounded(
+    images.length,
+    FETCHES,
+    async (index, shared) => {
+      const part = images[index];
+      if (part !== undefined) inlined.set(part, await inlineImage(part, fetchUrl, shared));
+    },
+    signal,
+  );
+  const messages = input.messages.map((message) => ({
+    ...message,
+    parts: message.parts.map((part) =>
+      part.type === 'image' ? (inlined.get(part) ?? part) : part,
+    ),
+  }));
+  return { ...input, messages };
+}
+
+function imagesOf(messages: readonly ChatMessage[]): readonly ImagePart[] {
+  return messages.flatMap(({ parts }) => parts).filter((part) => part.type === 'image');
+}
+
+/**
+ * The picture's own file as a data URI, its format and size checked. A server that fetched the URLs of
+ * users could be sent anywhere in its network.
+ */
+async function inlineImage(
+  part: ImagePart,
+  fetchUrl: SafeFetch | null,
+  signal: AbortSignal,
+): Promise<ImagePart> {
+  try {
+    const bytes = await fileOf(part, fetchUrl, signal);
+    const { format } = readImageHeader(bytes);
+    const url = `data:image/${format};base64,${toBase64(bytes)}`;
+    return { ...part, source: { type: 'url', url } };
+  } catch (error) {
+    throw withParam(error, part.param);
+  }
+}
+
+async function fileOf(
+  { source, param }: ImagePart,
+  fetchUrl: SafeFetch | null,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  if (source.type === 'bytes') return source.bytes;
+  if (isDataUri(source.url)) return parseDataUri(source.url, DEFAULT_IMAGE_LIMITS);
+  if (fetchUrl !== null) return fetchUrl(source.url, { param, signal });
+  throw new ServeError(
+    'invalid_url',
+    'Image URLs are not fetched here: send the image itself as a data URI, data:image/png;base64,...',
+  );
+}
