@@ -23,15 +23,23 @@ import type { TokenTimes } from './token-times.ts';
 export interface GemletStreamSettings extends StreamEngineSettings {
   readonly checkpoint: string;
   readonly kvBudgetBytes: number;
-  /** A folder or `s3://bucket/prefix` for pages; restored always. */
+  /** A folder or `s3://bucket/prefix` for pages. */
   readonly kvStore?: string;
+  /** Default `always`. */
+  readonly kvRestore?: 'faster' | 'always';
+  /** Default `exact`. */
+  readonly kvStoreFormat?: KvStoreFormat;
 }
 
 export interface OpenedEngine {
   readonly engine: Engine;
   readonly backend: Backend;
+  /** Waits until what was said is in the store, or lost. */
+  flush(): Promise<void>;
   close(): Promise<void>;
 }
+
+export type KvStoreFormat = 'exact' | 'int8';
 
 const NO_BYTES = new Uint8Array(0);
 const IMAGE_CACHE_BYTES = 64 * 2 ** 20;
@@ -49,6 +57,11 @@ export async function openGemletEngine(settings: GemletStreamSettings): Promise<
     threads: settings.threads,
   });
   await backend.loaded;
+  const { kvStore, kvRestore = 'always', kvStoreFormat = 'exact' } = settings;
+  const store =
+    kvStore === undefined
+      ? null
+      : openKvStore(kvStore, checkpoint, backend, { kvRestore, kvStoreFormat });
   const imageConfig = config.vision === null ? null : parseImageConfig({}, config.vision);
   const engine = createLocalEngine({
     backend,
@@ -59,14 +72,13 @@ export async function openGemletEngine(settings: GemletStreamSettings): Promise<
     clock: systemClock,
     maxWaiting: 64,
     kvBudgetBytes: settings.kvBudgetBytes,
-    ...(settings.kvStore === undefined
-      ? {}
-      : { kvStore: openKvStore(settings.kvStore, checkpoint, backend, { kvRestore: 'always' }) }),
+    ...(store === null ? {} : { kvStore: store }),
     imageCacheBytes: IMAGE_CACHE_BYTES,
   });
   return {
     engine,
     backend,
+    flush: async () => store?.flush(),
     async close() {
       await engine.close();
       await checkpoint.close();

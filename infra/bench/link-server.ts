@@ -3,6 +3,7 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, normalize, relative } from 'node:path';
+import { finished } from 'node:stream/promises';
 
 export interface LinkServer {
   /** `http://127.0.0.1:port`; objects of the folder are at `/bucket/<path>`, as S3 has them. */
@@ -16,7 +17,7 @@ const BURST_SECONDS = 0.005;
 
 /**
  * A folder behind a link of `bytesPerSecond`, shared by all connections: HEAD, GET and ranges as S3
- * answers them. It asks for no signature: this measures time.
+ * answers them; what is written is thrown away. It asks for no signature: this measures time.
  */
 export async function startLinkServer(folder: string, bytesPerSecond: number): Promise<LinkServer> {
   const take = createLink(bytesPerSecond);
@@ -60,6 +61,11 @@ async function answer(
   const { pathname, searchParams } = new URL(request.url ?? '/', 'http://host');
   if (searchParams.has('list-type')) {
     response.end(listing(folder, searchParams.get('prefix') ?? ''));
+    return;
+  }
+  if (request.method === 'PUT') {
+    await finished(request.resume());
+    response.writeHead(200, { etag: '"0"' }).end();
     return;
   }
   const key = normalize(decodeURIComponent(pathname)).replace(/^\/bucket\//, '');

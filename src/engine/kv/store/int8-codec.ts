@@ -32,8 +32,8 @@ export interface Int8CodecOptions extends PageCodecOptions {
 export function createInt8Codec(options: Int8CodecOptions): PageCodec {
   const { headDim, kvTokenBytes } = options;
   const stored = {
-    global: packedBytes(kvTokenBytes.global, headDim),
-    local: packedBytes(kvTokenBytes.local, headDim),
+    global: int8Bytes(kvTokenBytes.global, headDim),
+    local: int8Bytes(kvTokenBytes.local, headDim),
   };
   const codec = createPageCodec({ ...options, kvTokenBytes: stored });
 
@@ -49,9 +49,9 @@ export function createInt8Codec(options: Int8CodecOptions): PageCodec {
 
   return {
     tokenBytes: stored,
-    headBytes: codec.headBytes,
+    headBytes: (count) => codec.headBytes(count),
     sizeOf: ({ global, local }) =>
-      PAGE_HEADER_BYTES + packedBytes(global.length, headDim) + packedBytes(local.length, headDim),
+      PAGE_HEADER_BYTES + int8Bytes(global.length, headDim) + int8Bytes(local.length, headDim),
     async encode(page, name) {
       const { global, local } = page;
       const packed = { global: pack(global, headDim), local: pack(local, headDim) };
@@ -67,8 +67,11 @@ export function createInt8Codec(options: Int8CodecOptions): PageCodec {
   };
 }
 
-/** @throws RangeError when that many bytes of floats are not whole vectors */
-function packedBytes(bytes: number, headDim: number): number {
+/**
+ * What so many bytes of vectors take as int8.
+ * @throws RangeError when they are not whole vectors
+ */
+export function int8Bytes(bytes: number, headDim: number): number {
   const vectors = bytes / (headDim * FLOAT_BYTES);
   if (Number.isInteger(vectors)) return vectors * (FLOAT_BYTES + headDim);
   throw new RangeError(`${bytes} bytes are not whole vectors of ${headDim} floats`);
@@ -80,7 +83,7 @@ function packedBytes(bytes: number, headDim: number): number {
  * @throws RangeError when a value is not finite
  */
 function pack(part: Uint8Array, headDim: number): Uint8Array {
-  const packed = new Uint8Array(packedBytes(part.length, headDim));
+  const packed = new Uint8Array(int8Bytes(part.length, headDim));
   const { buffer, byteOffset } = aligned(part);
   const floats = new Float32Array(buffer, byteOffset, part.length / FLOAT_BYTES);
   const vectors = floats.length / headDim;

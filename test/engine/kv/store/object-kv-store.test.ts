@@ -114,4 +114,36 @@ describe('pages in an object store', () => {
     // Part of 20 s to compute it, and part of the least patience.
     expect(sleeps).toEqual([6000, 150]);
   });
+
+  it('that are stored as int8 wait in the memory that they take before', async () => {
+    const store = memoryStore();
+    const kv = createObjectKvStore({
+      store,
+      fingerprint: 'model',
+      kvTokenBytes: { global: 1024, local: 1024 },
+      int8HeadDim: 256,
+      windowTokens: 3,
+      tokensPerImage: 0,
+      pageTokens: PAGE,
+      clock: { now: () => 0, sleep: untilAborted },
+      instance: 'test',
+      // Of three pages of 8192 bytes two may wait, though their objects have less than 2500.
+      maxQueueBytes: 20_000,
+    });
+    const pages = [0, 4, 8].map((start) => ({
+      start,
+      count: 4,
+      global: new Uint8Array(4096),
+      localStart: start,
+      local: new Uint8Array(4096),
+    }));
+    const content = contentOf('a', 12);
+    kv.keep(content, pages);
+    await kv.flush();
+    expect(kv.stats()).toMatchObject({ writtenPages: 2, droppedPages: 1, queuedBytes: 0 });
+    const objects = [...store.objects.entries()].filter(([key]) => key.startsWith('kv/'));
+    expect(objects.map(([, { length }]) => length)).toEqual([2336, 2336]);
+    expect(kv.stored(content.words).storeBytes).toBe(3 * 2336);
+    await kv.close();
+  });
 });
