@@ -8,6 +8,7 @@ export const HELP = `gemlet serves Google's Gemma 3 behind an OpenAI-compatible 
   gemlet inspect ./my-gemma         what a checkpoint holds and the memory it needs
   gemlet pack ./my-gemma s3://b/g   publish it for loading from an object store
   gemlet verify s3://b/g            read all of it and compare
+  gemlet convert flax ./orbax ./out Google's int4 checkpoint for Flax made servable
   gemlet deploy cloudrun            what takes it to a cloud, with --dry-run only said
 
   gemlet serve --help               all options

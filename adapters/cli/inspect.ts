@@ -1,15 +1,24 @@
 import { ringCapacity } from '../../src/engine/row-ring.ts';
 import { inspectCheckpoint, type CheckpointReport } from '../../src/weights/inspect.ts';
+import { isOrbax } from '../../src/flax/open-orbax.ts';
 import { openModel } from '../../src/bundle/open-model.ts';
 import { CHUNK_TOKENS } from '../node/engine-settings.ts';
 import { formatBytes } from '../node/memory-fit.ts';
 import { openModelSource } from '../node/open-source.ts';
 import { ringOptionsFor } from '../onnx/ring-options.ts';
+import { inspectOrbax } from './inspect-orbax.ts';
 import type { InspectOptions } from './options.ts';
 
 /** Describes a checkpoint as text, or as JSON. */
 export async function inspect(options: InspectOptions): Promise<string> {
   const { source } = openModelSource(options.model, options.token ?? undefined);
+  if (await isOrbax(source)) {
+    try {
+      return await inspectOrbax(source, options.isJson);
+    } finally {
+      await source.close();
+    }
+  }
   const checkpoint = await openModel(source);
   try {
     const ringTokens = ringCapacity(ringOptionsFor(checkpoint.config, CHUNK_TOKENS));

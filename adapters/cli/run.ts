@@ -1,4 +1,6 @@
 import { ServeError } from '../../src/errors.ts';
+import { convert } from './convert.ts';
+import { CONVERT_HELP } from './convert-help.ts';
 import { gateway } from './gateway.ts';
 import { GATEWAY_HELP } from './gateway-help.ts';
 import { parseGatewayOptions } from './gateway-options.ts';
@@ -38,6 +40,9 @@ export async function run(args: readonly string[], environment: Environment): Pr
       case 'verify':
         if (wantsHelp) return print(VERIFY_HELP);
         return print(await verify(rest, environment));
+      case 'convert':
+        if (wantsHelp) return print(CONVERT_HELP);
+        return print(await convert(rest, environment));
       case 'deploy':
         if (wantsHelp) return print(DEPLOY_HELP);
         return print(await deploy(rest, environment));

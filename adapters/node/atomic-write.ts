@@ -108,7 +108,7 @@ async function linkIfAbsent(from: string, to: string): Promise<boolean> {
 }
 
 /** Makes a new name last. */
-async function flushFolder(folder: string): Promise<void> {
+export async function flushFolder(folder: string): Promise<void> {
   try {
     const handle = await open(folder, 'r');
     try {

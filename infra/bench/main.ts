@@ -23,7 +23,7 @@ bench-results/engine-<time>.json. Models and llama.cpp are kept in .cache/bench 
   --only ENGINE     gemlet or llama alone
   --help
 
-Other suites: batch, cold, draft, edge, kv, load, placement and restore; each has --help
+Other suites: batch, cold, convert, draft, edge, kv, load, placement and restore; each has --help
 `;
 
 /** Room for the longest decode measurement. */
@@ -136,6 +136,8 @@ const SUITES: Readonly<Record<string, () => Promise<Suite>>> = {
   restore: () =>
     import('./restore-suite.ts').then((m) => ({ usage: m.RESTORE_USAGE, run: m.runRestore })),
   load: () => import('./load-suite.ts').then((m) => ({ usage: m.LOAD_USAGE, run: m.runLoad })),
+  convert: () =>
+    import('./convert-suite.ts').then((m) => ({ usage: m.CONVERT_USAGE, run: m.runConvert })),
   cold: () => import('./cold-suite.ts').then((m) => ({ usage: m.COLD_USAGE, run: m.runColdSuite })),
   placement: () =>
     import('./placement-suite.ts').then((m) => ({ usage: m.PLACEMENT_USAGE, run: m.runPlacement })),

@@ -5,8 +5,8 @@
 export const GRID_GROUP = 32;
 
 /** Magnitudes of the grid: values are -8..7 times the scale. */
-const LOWEST = -8;
-const HIGHEST = 7;
+export const GRID_LOWEST = -8;
+export const GRID_HIGHEST = 7;
 /** Mantissa bits of bfloat16, and one: storing moved a value by at most half of its last bit. */
 const HALF_STEP_BITS = 8;
 
@@ -24,7 +24,7 @@ export function recoverGroup(group: Float32Array, nibbles: Uint8Array): number |
     return 0;
   }
   // Few steps to the largest value mean a coarse grid: of several that fit, the coarsest.
-  const most = largest < 0 ? -LOWEST : HIGHEST;
+  const most = largest < 0 ? -GRID_LOWEST : GRID_HIGHEST;
   for (let steps = 1; steps <= most; steps++) {
     const scale = scaleFor(group, Math.abs(largest) / steps);
     if (scale !== null && fill(group, scale, nibbles)) return scale;
@@ -39,7 +39,7 @@ function scaleFor(group: Float32Array, guess: number): number | null {
   for (const value of group) {
     if (value === 0) continue;
     const step = Math.round(value / guess);
-    if (step === 0 || step < LOWEST || step > HIGHEST) return null;
+    if (step === 0 || step < GRID_LOWEST || step > GRID_HIGHEST) return null;
     const magnitude = Math.abs(value);
     const power = 2 ** Math.floor(Math.log2(magnitude));
     const half = power * 2 ** -HALF_STEP_BITS;
@@ -68,9 +68,9 @@ function fill(group: Float32Array, scale: number, nibbles: Uint8Array): boolean 
   for (let i = 0; i < group.length; i++) {
     const value = group[i] ?? 0;
     const step = Math.round(value / scale);
-    if (step < LOWEST || step > HIGHEST) return false;
+    if (step < GRID_LOWEST || step > GRID_HIGHEST) return false;
     if (roundToBfloat16(Math.fround(step * scale)) !== value) return false;
-    const nibble = step - LOWEST;
+    const nibble = step - GRID_LOWEST;
     if (i % 2 === 0) nibbles[i >> 1] = nibble;
     else nibbles[i >> 1] = (nibbles[i >> 1] ?? 0) | (nibble << 4);
   }

@@ -10,10 +10,14 @@ export type ModelValues = ReadonlyMap<string, Float32Array>;
 export async function valuesOf(checkpoint: Checkpoint): Promise<ModelValues> {
   const values = new Map<string, Float32Array>();
   for (const { name, kind } of expectedTensors(checkpoint.config)) {
-    values.set(
-      name,
-      kind === 'linear' ? await dequantize(checkpoint, name) : await checkpoint.readFloats(name),
-    );
+    if (kind === 'linear') values.set(name, await dequantize(checkpoint, name));
+    else if (kind === 'plain') values.set(name, await checkpoint.readFloats(name));
+    else {
+      const [rows = 0, columns = 0] = checkpoint.tensors.get(name)?.shape ?? [];
+      const table = new Float32Array(rows * columns);
+      await checkpoint.readRows(name, 0, rows, table);
+      values.set(name, table);
+    }
   }
   return values;
 }
@@ -36,7 +40,11 @@ export function flaxTree(
     if (found === undefined) throw new RangeError(`no ${name}`);
     return found;
   };
-  const put = (name: string, shape: readonly number[], at: (...index: number[]) => number): void => {
+  const put = (
+    name: string,
+    shape: readonly number[],
+    at: (...index: number[]) => number,
+  ): void => {
     const total = shape.reduce((product, size) => product * size, 1);
     const out = new Float32Array(total);
     const index = shape.map(() => 0);
@@ -54,8 +62,6 @@ export function flaxTree(
     const total = shape.reduce((product, size) => product * size, 1);
     arrays[name] = { shape, values: of(from).slice(0, total) };
   };
-  const element = (matrix: Float32Array, row: number, column: number, columns: number): number =>
-    matrix[row * columns + column] ?? Number.NaN;
 
   copy('transformer/embedder.input_embedding', [vocabRows, D], 'embed_tokens');
   copy('transformer/final_norm.scale', [D], 'norm');
@@ -98,8 +104,10 @@ export function flaxTree(
   copy('transformer/embedder/mm_input_projection.w', [W, D], 'projector.weight');
   copy('transformer/embedder/mm_soft_embedding_norm.scale', [W], 'projector.norm');
   const patch = of('vision.patch_embedding.weight');
-  put(`${root}/embedding.kernel`, [P, P, 3, W], (y = 0, x = 0, c = 0, w = 0) =>
-    patch[((w * 3 + c) * P + y) * P + x] ?? Number.NaN,
+  put(
+    `${root}/embedding.kernel`,
+    [P, P, 3, W],
+    (y = 0, x = 0, c = 0, w = 0) => patch[((w * 3 + c) * P + y) * P + x] ?? Number.NaN,
   );
   copy(`${root}/embedding.bias`, [W], 'vision.patch_embedding.bias');
   copy(`${root}.pos_embedding`, [1, (imageSize / P) ** 2, W], 'vision.position_embedding');
@@ -112,7 +120,11 @@ export function flaxTree(
       copy(`${to}/LayerNorm_${i}.bias`, [W], `${from}.layer_norm${i + 1}.bias`);
     }
     const attention = `${to}/MultiHeadDotProductAttention_0`;
-    for (const [flax, hf] of [['query', 'q'], ['key', 'k'], ['value', 'v']] as const) {
+    for (const [flax, hf] of [
+      ['query', 'q'],
+      ['key', 'k'],
+      ['value', 'v'],
+    ] as const) {
       const matrix = of(`${from}.self_attn.${hf}_proj.weight`);
       put(`${attention}/${flax}.kernel`, [W, A, a], (i = 0, h = 0, j = 0) =>
         element(matrix, h * a + j, i, W),
@@ -120,9 +132,14 @@ export function flaxTree(
       copy(`${attention}/${flax}.bias`, [A, a], `${from}.self_attn.${hf}_proj.bias`);
     }
     const out = of(`${from}.self_attn.out_proj.weight`);
-    put(`${attention}/out.kernel`, [A, a, W], (h = 0, j = 0, w = 0) => element(out, w, h * a + j, W));
+    put(`${attention}/out.kernel`, [A, a, W], (h = 0, j = 0, w = 0) =>
+      element(out, w, h * a + j, W),
+    );
     copy(`${attention}/out.bias`, [W], `${from}.self_attn.out_proj.bias`);
-    for (const [i, inputs, outputs] of [[0, W, I], [1, I, W]] as const) {
+    for (const [i, inputs, outputs] of [
+      [0, W, I],
+      [1, I, W],
+    ] as const) {
       const matrix = of(`${from}.mlp.fc${i + 1}.weight`);
       put(`${to}/MlpBlock_0/Dense_${i}.kernel`, [inputs, outputs], (x = 0, y = 0) =>
         element(matrix, y, x, inputs),
@@ -131,4 +148,8 @@ export function flaxTree(
     }
   }
   return arrays;
+}
+
+function element(matrix: Float32Array, row: number, column: number, columns: number): number {
+  return matrix[row * columns + column] ?? Number.NaN;
 }

@@ -54,12 +54,17 @@ export function writeOcdbt(
 
   let level: WrittenNode[] = slices(entries, options.fanout).map((part) => {
     const keys = part.map(({ key }) => key);
-    const prefixBytes = sharedLength(keys);
+    // A root has no parent that could tell its prefix.
+    const prefixBytes = entries.length <= options.fanout ? 0 : sharedLength(keys);
     const body = createByteWriter();
     body.u8(0);
     writeFiles(body, [{ path: VALUES, baseBytes: 0 }]);
     body.varint(part.length);
-    writeKeys(body, keys.map((key) => key.subarray(prefixBytes)), null);
+    writeKeys(
+      body,
+      keys.map((key) => key.subarray(prefixBytes)),
+      null,
+    );
     const outside = part.filter(({ value }) => value.length > inlineBytes);
     for (const { value } of part) body.varint(value.length);
     for (const { value } of part) body.varint(value.length > inlineBytes ? 1 : 0);
@@ -80,7 +85,6 @@ export function writeOcdbt(
   });
 
   let height = 0;
-  // The root lies at the top level or has no siblings whose prefix it could share.
   while (level.length > 1) {
     height++;
     level = slices(level, options.fanout).map((children) => {
@@ -113,7 +117,6 @@ export function writeOcdbt(
     });
   }
   const root = level[0] as WrittenNode;
-  if (height === 0 && root.prefixBytes > 0) return writeOcdbt(values, { ...options, fanout: 2 });
   return {
     'manifest.ocdbt': envelope(MANIFEST, manifestBody(root, height), options.isCompressed ?? true),
     [PROCESS + VALUES]: valueFile.finish(),
@@ -169,7 +172,9 @@ function writeKeys(
   keys: readonly Uint8Array[],
   subtreePrefixes: readonly number[] | null,
 ): void {
-  const shared = keys.map((key, i) => (i === 0 ? 0 : sharedLength([keys[i - 1] as Uint8Array, key])));
+  const shared = keys.map((key, i) =>
+    i === 0 ? 0 : sharedLength([keys[i - 1] as Uint8Array, key]),
+  );
   for (const length of shared.slice(1)) body.varint(length);
   for (const [i, key] of keys.entries()) body.varint(key.length - (shared[i] ?? 0));
   for (const length of subtreePrefixes ?? []) body.varint(length);

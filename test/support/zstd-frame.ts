@@ -3,7 +3,7 @@ import * as zlib from 'node:zlib';
 const BLOCK_BYTES = 2 ** 17;
 
 /** A valid zstd frame without compression: raw blocks, single segment, size given. */
-export function rawZstd(bytes: Uint8Array): Uint8Array {
+function rawZstd(bytes: Uint8Array): Uint8Array {
   const blocks = Math.max(1, Math.ceil(bytes.length / BLOCK_BYTES));
   const frame = new Uint8Array(9 + 3 * blocks + bytes.length);
   const view = new DataView(frame.buffer);

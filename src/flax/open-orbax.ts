@@ -1,0 +1,162 @@
+import { ServeError } from '../errors.ts';
+import { runBounded } from '../lib/run-bounded.ts';
+import { sha256Hex } from '../lib/sha256-hex.ts';
+import type { ObjectSource } from '../weights/object-source.ts';
+import { parallelReads } from '../weights/ranged-read.ts';
+import { damaged } from './byte-cursor.ts';
+import {
+  METADATA,
+  openDatabase,
+  openDirectories,
+  TREE_FILE,
+  type OrbaxIndex,
+} from './orbax-index.ts';
+import { OCDBT_MANIFEST } from './ocdbt-manifest.ts';
+import type { StoredValue } from './ocdbt-node.ts';
+import { chunkBytes, type OrbaxArray, type OrbaxCheckpoint } from './orbax-array.ts';
+import { chunkNames, parseZarrMetadata } from './zarr-metadata.ts';
+import type { Unzstd } from './zstd.ts';
+
+/** A .zarray has some hundred bytes. */
+const MAX_METADATA_BYTES = 2 ** 20;
+
+/** Whether the source looks like an Orbax checkpoint, by the files each has. */
+export async function isOrbax(source: ObjectSource, signal?: AbortSignal): Promise<boolean> {
+  if ((await source.head(OCDBT_MANIFEST, signal)) !== null) return true;
+  return (await source.head(TREE_FILE, signal)) !== null;
+}
+
+/**
+ * Reads the index of an Orbax checkpoint, either of its layouts: one OCDBT database, or a directory
+ * for each array. Reads no values; checks that all bytes it refers to are there.
+ * @throws ServeError invalid_checkpoint, unsupported_model, weights_unavailable
+ */
+export async function openOrbax(
+  source: ObjectSource,
+  unzstd: Unzstd,
+  signal?: AbortSignal,
+): Promise<OrbaxCheckpoint> {
+  const index =
+    (await openDatabase({ source, unzstd }, signal)) ?? (await openDirectories(source, signal));
+  if (index === null) throw notOrbax(source);
+  const found: OrbaxArray[] = [];
+  await runBounded(
+    index.names.length,
+    parallelReads(source),
+    async (at, readSignal) => {
+      found[at] = await describeArray(source, index.names[at] ?? '', index, readSignal);
+    },
+    signal,
+  );
+  if (found.length === 0) throw damaged(source.name, 'its index lists no arrays');
+  const files = await checkFiles(source, found, signal);
+  const content = JSON.stringify([
+    found.map(({ chunks, ...rest }) => [rest, places(chunks)]),
+    files,
+  ]);
+  return {
+    name: source.name,
+    layout: index.layout,
+    arrays: new Map(found.map((array) => [array.name, array])),
+    fingerprint: await sha256Hex(new TextEncoder().encode(content)),
+  };
+}
+
+async function describeArray(
+  source: ObjectSource,
+  name: string,
+  index: OrbaxIndex,
+  signal?: AbortSignal,
+): Promise<OrbaxArray> {
+  const where = `${source.name}: ${name}${METADATA}`;
+  const stored = await index.find(name + METADATA, signal);
+  if (stored === null) throw damaged(where, 'it is missing');
+  const json = parseText(await readSmall(source, stored, where, signal), where);
+  const metadata = parseZarrMetadata(json, where);
+  const chunks: StoredValue[] = [];
+  for (const chunk of chunkNames(metadata)) {
+    const value = await index.find(`${name}/${chunk}`, signal);
+    // Orbax writes every chunk, also of zeros: one that lacks was lost.
+    if (value === null) throw damaged(`${source.name}: ${name}`, `its chunk ${chunk} is missing`);
+    chunks.push(value);
+  }
+  const { shape, chunks: chunkShape, dtype, codec } = metadata;
+  return { name, shape, chunkShape, dtype, codec, chunks };
+}
+
+async function readSmall(
+  source: ObjectSource,
+  value: StoredValue,
+  where: string,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
+  if (value.type === 'inline') return value.bytes;
+  if (value.sizeBytes > MAX_METADATA_BYTES) {
+    throw damaged(where, `it has ${value.sizeBytes} bytes`);
+  }
+  const bytes = new Uint8Array(value.sizeBytes);
+  await source.read(value.key, value.offset, bytes, signal);
+  return bytes;
+}
+
+function parseText(bytes: Uint8Array, where: string): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (error) {
+    throw damaged(where, 'it is not JSON', error);
+  }
+}
+
+/** Files that end before what the index says lies in them were cut short: better known now. */
+async function checkFiles(
+  source: ObjectSource,
+  arrays: readonly OrbaxArray[],
+  signal?: AbortSignal,
+): Promise<readonly unknown[]> {
+  const ends = new Map<string, { end: number; name: string }>();
+  for (const { name, chunks } of arrays) {
+    for (const chunk of chunks) {
+      if (chunk.type !== 'span') continue;
+      const end = chunk.offset + chunk.sizeBytes;
+      if (end > (ends.get(chunk.key)?.end ?? -1)) ends.set(chunk.key, { end, name });
+    }
+  }
+  const files = [...ends].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const infos: unknown[] = [];
+  await runBounded(
+    files.length,
+    parallelReads(source),
+    async (index, headSignal) => {
+      const [key, { end, name }] = files[index] ?? ['', { end: 0, name: '' }];
+      const info = await source.head(key, headSignal);
+      if (info === null) {
+        throw new ServeError(
+          'weights_unavailable',
+          `${source.name} has no ${key}, which holds ${name}: download all files of the checkpoint`,
+        );
+      }
+      if (info.sizeBytes < end) {
+        throw damaged(
+          `${source.name}: ${key}`,
+          `it has ${info.sizeBytes} bytes, but ${name} lies in it up to ${end}: the download was cut short`,
+        );
+      }
+      infos[index] = [key, info.sizeBytes, info.etag];
+    },
+    signal,
+  );
+  return infos;
+}
+
+function places(chunks: readonly StoredValue[]): readonly unknown[] {
+  return chunks.map((chunk) =>
+    chunk.type === 'inline' ? [...chunk.bytes] : [chunk.key, chunk.offset, chunkBytes(chunk)],
+  );
+}
+
+function notOrbax(source: ObjectSource): ServeError {
+  return new ServeError(
+    'weights_unavailable',
+    `${source.name} is no Orbax checkpoint: it has neither ${OCDBT_MANIFEST} nor ${TREE_FILE}; give the folder that holds them (in Kaggle's archive the one beside tokenizer.model)`,
+  );
+}
