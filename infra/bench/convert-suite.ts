@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util';
 import { convertFlaxToBundle, convertFlaxToFolder } from '../../adapters/node/convert-flax.ts';
 import { createFolderStore } from '../../adapters/node/folder-store.ts';
 import { whole } from './arguments.ts';
-import { ensureFlaxCheckpoint, hasZstd, SHAPE_27B, unpackedBytes } from './flax-checkpoint.ts';
+import { ensureFlaxCheckpoint, SHAPE_27B, unpackedBytes } from './flax-checkpoint.ts';
 import { reportPart, runPart, writeResults } from './fork-suite.ts';
 import { readProcessMemory } from './machine.ts';
 
@@ -56,7 +56,7 @@ export async function runConvert(args: readonly string[]): Promise<void> {
   const results: (Task & Result)[] = [];
   try {
     console.error(`writing ${gigabytes(unpackedBytes(part))} of random weights`);
-    await ensureFlaxCheckpoint(join(CACHE, 'source'), part);
+    const isCompressed = await ensureFlaxCheckpoint(join(CACHE, 'source'), part);
     writeConfig(part);
     for (const format of formats) {
       console.error(`converting to ${format}`);
@@ -67,8 +67,8 @@ export async function runConvert(args: readonly string[]): Promise<void> {
         ...(await runPart<Result>(['convert', '--part', JSON.stringify(task)])),
       });
     }
-    console.log(formatConvert(results, unpackedBytes(part)));
-    console.log(`written to ${writeResults('convert', { part, hasZstd, results })}`);
+    console.log(formatConvert(results, unpackedBytes(part), isCompressed));
+    console.log(`written to ${writeResults('convert', { part, isCompressed, results })}`);
   } finally {
     rmSync(join(CACHE, values.keep ? 'out' : '.'), { recursive: true, force: true });
   }
@@ -119,10 +119,14 @@ async function measure({ format, threads }: Task): Promise<Result> {
   return { elapsedMs, storedBytes, peakMiB: readProcessMemory().peakMiB };
 }
 
-function formatConvert(results: readonly (Task & Result)[], bytes: number): string {
+function formatConvert(
+  results: readonly (Task & Result)[],
+  bytes: number,
+  isCompressed: boolean,
+): string {
   const wholeBytes = unpackedBytes({ layers: SHAPE_27B.layers, rows: SHAPE_27B.rows });
   const lines = [
-    `${gigabytes(bytes)} of fp32 (${hasZstd ? 'zstd level 1' : 'not compressed'}), Node.js ${process.version}; the text model of a 27B has ${gigabytes(wholeBytes)}`,
+    `${gigabytes(bytes)} of fp32 (${isCompressed ? 'zstd level 1' : 'not compressed'}), Node.js ${process.version}; the text model of a 27B has ${gigabytes(wholeBytes)}`,
     '',
     '| to | threads | stored | time | fp32 a second | peak RSS | a 27B by this rate |',
     '|---|---|---|---|---|---|---|',

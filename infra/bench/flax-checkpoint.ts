@@ -1,4 +1,11 @@
-import { createWriteStream, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -71,17 +78,17 @@ export function unpackedBytes(part: FlaxPart): number {
 }
 
 /** Whether this Node.js can compress as Orbax does. */
-export const hasZstd: boolean = 'createZstdCompress' in zlib;
+const hasZstd: boolean = 'createZstdCompress' in zlib;
 
 /**
  * Writes random weights on the int4 grid with scales that are no bfloat16 values, each array one chunk,
  * in Orbax' layout of directories.
- * @returns whether it was there already
+ * @returns whether it is compressed
  */
 export async function ensureFlaxCheckpoint(folder: string, part: FlaxPart): Promise<boolean> {
   const arrays = flaxArrays(part);
   const tree = join(folder, '_METADATA');
-  if (existsSync(tree)) return true;
+  if (existsSync(tree)) return isCompressed(folder);
   rmSync(folder, { recursive: true, force: true });
   for (const array of arrays) {
     const path = join(folder, array.name, array.shape.map(() => '0').join('.'));
@@ -97,7 +104,14 @@ export async function ensureFlaxCheckpoint(folder: string, part: FlaxPart): Prom
     return [name, { key_metadata: keys, value_metadata: { value_type: 'jax.Array' } }];
   });
   writeFileSync(tree, JSON.stringify({ tree_metadata: Object.fromEntries(entries) }));
-  return false;
+  return hasZstd;
+}
+
+/** One that was kept may come from another Node.js. */
+function isCompressed(folder: string): boolean {
+  const path = join(folder, 'transformer.final_norm.scale', '.zarray');
+  const { compressor } = JSON.parse(readFileSync(path, 'utf8')) as { readonly compressor: unknown };
+  return compressor !== null;
 }
 
 function createZstd(): NodeJS.ReadWriteStream {
