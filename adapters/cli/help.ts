@@ -82,7 +82,7 @@ Network
 export const INSPECT_HELP = `gemlet inspect <model> [options]
 
 Prints what a checkpoint holds (shapes, quantisation, sizes) and the memory it
-needs, reading only file headers.
+needs, reading only file headers. Of an Orbax checkpoint (Flax) it lists the arrays.
 
       --json               the same as JSON
       --hf-token <token>   read token for gated repositories (also HF_TOKEN)`;

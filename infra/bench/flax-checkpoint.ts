@@ -20,7 +20,7 @@ export interface FlaxPart {
   readonly rows: number;
 }
 
-export interface FlaxArrayShape {
+interface FlaxArrayShape {
   readonly name: string;
   readonly shape: readonly number[];
   /** Values from one input to the next; 0 for what is not on the int4 grid. */
@@ -42,7 +42,7 @@ const GROUP = 32;
 const PIECE_VALUES = 2 ** 20;
 
 /** All arrays of the text model. */
-export function flaxArrays({ layers, rows }: FlaxPart): readonly FlaxArrayShape[] {
+function flaxArrays({ layers, rows }: FlaxPart): readonly FlaxArrayShape[] {
   const { hidden, heads, kvHeads, headDim, inner } = SHAPE_27B;
   return [
     { name: 'transformer.embedder.input_embedding', shape: [rows, hidden], inputStride: 1 },

@@ -7,8 +7,8 @@ import { damaged } from './byte-cursor.ts';
  */
 export type Unzstd = (input: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
 
-/** Largest window a frame may ask for, in bytes: what compression up to level 19 uses. */
-const MAX_WINDOW_BYTES = 2 ** 23;
+/** Largest window a frame may ask for, in bytes: what zstd itself takes unless told otherwise. */
+const MAX_WINDOW_BYTES = 2 ** 27;
 const MAGIC = 0xfd2f_b528;
 /** Of a frame's header that is looked at. */
 const HEADER_BYTES = 14;
@@ -111,13 +111,14 @@ function checkWindow(piece: Uint8Array, maxBytes: number, where: string): void {
   if (isSingle) {
     // The window is the content.
     const size = contentSize(view, flags);
-    if (size === null || size <= maxBytes) return;
-    throw damaged(where, `it claims to unpack to ${size} bytes, more than ${maxBytes}`);
+    const most = Math.min(maxBytes, MAX_WINDOW_BYTES);
+    if (size === null || size <= most) return;
+    throw damaged(where, `it claims to unpack to ${size} bytes at once, more than ${most}`);
   }
   const descriptor = view.getUint8(5);
   const base = 2 ** (10 + (descriptor >> 3));
   const window = base + (base / 8) * (descriptor & 7);
-  if (window <= Math.max(MAX_WINDOW_BYTES, maxBytes)) return;
+  if (window <= MAX_WINDOW_BYTES) return;
   throw damaged(where, `it asks for a window of ${window} bytes`);
 }
 
