@@ -4,7 +4,7 @@ import { sha256Hex } from '../lib/sha256-hex.ts';
 /**
  * Requests of gateways to replicas are signed with HMAC-SHA-256 over method, path, time, nonce and a
  * digest of the content, so that whoever reaches a replica's address cannot use it, and whoever saw a
- * request cannot send it again. Answers are not signed: use https where others could change them.
+ * request cannot send it to that replica again; to another one it could, within the window. Answers are not signed: use https where others could change them.
  */
 export interface Signer {
   /** Value of {@link SIGNATURE_HEADER}. */

@@ -1,6 +1,6 @@
 import type { Context, Handler } from 'hono';
 import type { CompletionEvent } from '../completer.ts';
-import { createReplicaImages, type ReplicaImages } from '../fleet/replica-images.ts';
+import { type CallImages, createReplicaImages } from '../fleet/replica-images.ts';
 import { LENGTH_BYTES, MAX_HEADER_BYTES, parseCall, type WireCall } from '../fleet/wire-call.ts';
 import { encodeEvent, EVENTS_TYPE, type WireEvent } from '../fleet/wire-events.ts';
 import { ServeError } from '../errors.ts';
@@ -14,6 +14,8 @@ import type { RequestTrace } from './request-events.ts';
 
 /** Of pictures that gateways sent; one of 896 pixels a side takes 2.4 MB. */
 const IMAGE_CACHE_BYTES = 256 * 1024 * 1024;
+/** More pictures than the longest context holds. */
+const MAX_CALL_BYTES = 1_500_000_000;
 /** A gateway takes a longer silence for a lost replica. */
 const HEARTBEAT_MS = 5_000;
 
@@ -24,7 +26,7 @@ export function replicaGenerateRoutes(
 ): { readonly generate: Handler<AppEnv>; readonly cancel: Handler<AppEnv> } {
   const { completer, clock } = parts;
   const { access } = replica;
-  const images = createReplicaImages({
+  const cache = createReplicaImages({
     maxBytes: IMAGE_CACHE_BYTES,
     loadImage: (file, panAndScan, signal) => access.loadImage(file, panAndScan, signal),
   });
@@ -33,6 +35,7 @@ export function replicaGenerateRoutes(
 
   async function* events(
     call: WireCall,
+    images: CallImages,
     trace: RequestTrace,
     signal: AbortSignal,
   ): AsyncGenerator<WireEvent, void, undefined> {
@@ -59,6 +62,7 @@ export function replicaGenerateRoutes(
 
   return {
     async generate(c) {
+      const images = cache.begin();
       const call = await readCall(c, replica, images);
       const missing = images.missing(call.prompt.images);
       if (missing.length > 0) return c.json({ missing }, 409);
@@ -73,7 +77,7 @@ export function replicaGenerateRoutes(
       const trace = c.get('trace');
       let report: ReturnType<RequestTrace['defer']> | null = null;
       const body = await openFrames(
-        events(call, trace, answer.signal),
+        events(call, images, trace, answer.signal),
         {
           frame: (event) => encodeEvent(event, tokens),
           heartbeat: waiting,
@@ -108,7 +112,7 @@ export function replicaGenerateRoutes(
 async function readCall(
   c: Context<AppEnv>,
   replica: ReplicaParts,
-  images: ReplicaImages,
+  images: CallImages,
 ): Promise<WireCall> {
   const stream = c.req.raw.body;
   if (stream === null) throw cutOff(null);
@@ -121,8 +125,12 @@ async function readCall(
     const header = await reader.exactly(length);
     await requireSignature(c, replica, header);
     const call = parseCall(header);
-    for (const { sha256, sizeBytes } of call.blobs) {
-      await images.add(sha256, await reader.exactly(sizeBytes));
+    const sizeBytes = call.blobs.reduce((sum, blob) => sum + blob.sizeBytes, 0);
+    if (sizeBytes > MAX_CALL_BYTES) {
+      throw new ServeError('body_too_large', `Pictures may have ${MAX_CALL_BYTES} bytes in all.`);
+    }
+    for (const blob of call.blobs) {
+      await images.add(blob.sha256, await reader.exactly(blob.sizeBytes));
     }
     if (!(await reader.isAtEnd())) {
       throw new ServeError('invalid_request', 'More bytes follow than the header tells of.');
