@@ -102,6 +102,7 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     routes.push({ method: 'GET', path: '/metrics', handler: metricsRoute(metrics) });
   }
   const openPaths = new Set(['/health/live', '/health/ready']);
+  const probePaths = new Set([...openPaths, '/health/startup', '/metrics', '/replica/v1/status']);
   if (options.fleetKeys !== undefined) {
     // Signed, and so of no use to whoever has no key.
     for (const route of replicaRoutes(parts, replicaParts(completer, options.fleetKeys, clock))) {
@@ -112,12 +113,13 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
   if (options.pingPath !== undefined) {
     const path = checkPingPath(options.pingPath, routes);
     openPaths.add(path);
+    probePaths.add(path);
     routes.push({ method: 'GET', path, handler: pingRoute(parts) });
   }
 
   const app = new Hono<AppEnv>();
   app.use(requestId());
-  app.use(requestEvents({ clock, completer, metrics, onEvent: options.onEvent }));
+  app.use(requestEvents({ clock, completer, metrics, onEvent: options.onEvent, probePaths }));
   if (options.cors !== undefined) app.use(corsFor(options.cors.origins));
   if (options.apiKeys !== undefined) app.use(apiKeyAuth(options.apiKeys, openPaths));
   addRoutes(app, routes);

@@ -36,6 +36,9 @@ export {
   type LoadEvent,
 } from './lazy-completer.ts';
 export { systemClock } from './lib/clock.ts';
+export type { FailureEvent } from './log/failure-record.ts';
+export { createRequestLog, type RequestLog, type RequestLogOptions } from './log/request-log.ts';
+export { createStreamWriter } from './log/stream-writer.ts';
 export type { LoadProgress } from './load-progress.ts';
 export type { ImageDecoder, RgbImage } from './image/decode.ts';
 export { createImageLoader } from './image/load-image.ts';

@@ -46,7 +46,19 @@ export function parseGatewayOptions(
   });
   const { positionals } = options;
   if (positionals.length > 0) throw new UsageError(`"${positionals[0]}" is one argument too many.`);
-  const server = serverOptions(options, environment);
+  const common = serverOptions(options, environment);
+  const upstreamKey = options.text('upstream-key');
+  const server = {
+    ...common,
+    secrets: [
+      ...common.secrets,
+      ...options.list('replica-header').flatMap((header) => {
+        const [, value] = parseHeader(header);
+        return [value, ...value.split(' ')];
+      }),
+      ...(upstreamKey === undefined ? [] : [upstreamKey]),
+    ],
+  };
   const replicas = options.list('replica');
   const url = options.text('upstream');
   if (url !== undefined) {

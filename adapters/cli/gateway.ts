@@ -1,9 +1,10 @@
 import type { Completer } from '../../src/completer.ts';
+import type { RequestLog } from '../../src/log/request-log.ts';
 import { createGateway } from '../node/create-gateway.ts';
 import { openUpstream } from '../node/open-upstream.ts';
 import { startServer } from '../node/server.ts';
 import type { GatewaySettings } from './gateway-options.ts';
-import { appOf, LOOPBACK, write } from './serve.ts';
+import { appOf, LOOPBACK, openLog, write } from './serve.ts';
 import { packageVersion } from './version.ts';
 
 /** Listens and passes prompts on to replicas until SIGTERM or SIGINT, then drains. */
@@ -12,10 +13,12 @@ export async function gateway(settings: GatewaySettings): Promise<void> {
   const stop = new AbortController();
   const onSignal = (): void => stop.abort();
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
-  const completer = await openTarget(settings);
+  const log = openLog(settings);
+  const completer = await openTarget(settings, log);
   try {
     const server = await startServer({
-      app: appOf(completer, settings),
+      app: appOf(completer, settings, log),
+      onEvent: log,
       port,
       host,
       drain: (deadlineMs) => completer.drain(deadlineMs),
@@ -42,6 +45,11 @@ export async function gateway(settings: GatewaySettings): Promise<void> {
 }
 
 /** What the gateway passes requests on to. */
-export async function openTarget({ target }: GatewaySettings): Promise<Completer> {
-  return target.type === 'fleet' ? createGateway(target.gateway) : openUpstream(target.upstream);
+export async function openTarget(
+  { target }: GatewaySettings,
+  onEvent: RequestLog,
+): Promise<Completer> {
+  return target.type === 'fleet'
+    ? createGateway({ ...target.gateway, onEvent })
+    : openUpstream({ ...target.upstream, onEvent });
 }

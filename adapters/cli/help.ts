@@ -76,6 +76,10 @@ Network
       --api-key <key>      ask for this key on every route but the health
                            checks; may be given several times
       --cors <origin>      let web pages of this origin call; * for all
+      --log <format>       a line on stdout for each request and failure, never
+                           with prompts or keys: json, pretty or off (default:
+                           pretty on a terminal, else json); health checks and
+                           metrics are left out unless they fail
       --fleet-key <key>    let gateways that share this key (16 characters or
                            more) send prompts; may be given several times`;
 

@@ -1,4 +1,5 @@
 import { checkFleetKeys } from '../../src/fleet/signing.ts';
+import { LOG_FORMATS, type LogFormat } from '../../src/log/format.ts';
 import type { EngineOptions } from '../node/create-engine.ts';
 import {
   type Environment,
@@ -19,6 +20,10 @@ export interface ServerSettings {
   readonly pingPath: string | null;
   /** Milliseconds from SIGTERM to the end. */
   readonly drainMs: number;
+  /** null: for people on a terminal, else JSON. */
+  readonly log: LogFormat | null;
+  /** Keys and tokens that must not stand in the log. */
+  readonly secrets: readonly string[];
 }
 
 export interface ServeOptions extends ServerSettings {
@@ -39,12 +44,21 @@ export interface InspectOptions {
 
 const DEFAULT_PORT = 8787;
 const MAX_PORT = 65_535;
+/** Of the environment, whoever reads them. */
+const SECRET_VARIABLES = ['HF_TOKEN', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN'] as const;
 const MAX_THREADS = 1024;
 /** Cloud Run kills 10 s after SIGTERM. */
 const DEFAULT_DRAIN_MS = 8_000;
 
 /** Flags of everything that listens, as `readOptions` takes them. */
-export const SERVER_FLAGS: readonly string[] = ['port', 'host', 'hold', 'ping', 'drain-timeout'];
+export const SERVER_FLAGS: readonly string[] = [
+  'port',
+  'host',
+  'hold',
+  'ping',
+  'drain-timeout',
+  'log',
+];
 export const SERVER_LISTS: readonly string[] = ['api-key', 'cors'];
 
 const ENGINE_FLAGS = [
@@ -99,9 +113,11 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     prefillBudgetMs: options.number('prefill-budget', 1, Number.MAX_SAFE_INTEGER),
     speculates: options.isOn('speculate'),
   });
+  const server = serverOptions(options, environment);
   return {
     engine,
-    ...serverOptions(options, environment),
+    ...server,
+    secrets: [...server.secrets, ...(engine.token === undefined ? [] : [engine.token])],
     fleetKeys: fleetKeys(options.list('fleet-key')),
     load: options.choice('load', ['eager', 'lazy']) ?? 'eager',
     idleUnloadMs: options.milliseconds('idle-unload', 1),
@@ -128,6 +144,12 @@ export function serverOptions(options: OptionReader, environment: Environment): 
     holdMs: options.milliseconds('hold', 0),
     pingPath: options.text('ping') ?? null,
     drainMs: options.milliseconds('drain-timeout', 1) ?? DEFAULT_DRAIN_MS,
+    log: options.choice('log', LOG_FORMATS) ?? null,
+    secrets: [
+      ...apiKeys,
+      ...options.list('fleet-key'),
+      ...SECRET_VARIABLES.flatMap((name) => environment[name] ?? []),
+    ],
   };
 }
 

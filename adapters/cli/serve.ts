@@ -3,6 +3,8 @@ import { createApp } from '../../src/app.ts';
 import type { Completer } from '../../src/completer.ts';
 import { ServeError } from '../../src/errors.ts';
 import type { LoadEvent } from '../../src/lazy-completer.ts';
+import { createRequestLog, type RequestLog } from '../../src/log/request-log.ts';
+import { createStreamWriter } from '../../src/log/stream-writer.ts';
 import { createLazyEngine, type LazyEngine } from '../node/create-lazy-engine.ts';
 import { DEMO_MODEL, demoModelFolder } from '../node/open-source.ts';
 import { startServer } from '../node/server.ts';
@@ -24,16 +26,22 @@ export async function serve(options: ServeOptions): Promise<void> {
   const isLazy = options.load === 'lazy';
   /** The first load has its own lines. */
   let isReady = false;
+  const log = openLog(options);
   const completer = createLazyEngine({
     ...engine,
     idleUnloadMs,
+    onEvent: log,
     onLoad(event) {
-      if (isReady) tell(event, model);
+      // What fails before it was ready ends this process, with the reason.
+      if (!isReady) return;
+      tell(event, model);
+      log(event);
     },
   });
   try {
     const server = await startServer({
-      app: appOf(completer, options),
+      app: appOf(completer, options, log),
+      onEvent: log,
       port,
       host,
       drain: (deadlineMs) => completer.drain(deadlineMs),
@@ -73,10 +81,12 @@ export async function serve(options: ServeOptions): Promise<void> {
 export function appOf(
   completer: Completer,
   options: ServerSettings & { readonly fleetKeys?: readonly string[] },
+  onEvent: RequestLog,
 ): ReturnType<typeof createApp> {
   const { apiKeys, corsOrigins, holdMs, pingPath, fleetKeys = [] } = options;
   return createApp({
     completer,
+    onEvent,
     ...(apiKeys.length === 0 ? {} : { apiKeys }),
     ...(corsOrigins.length === 0
       ? {}
@@ -87,6 +97,13 @@ export function appOf(
   });
 }
 
+/** On stdout, as platforms of containers want it: some take every line on stderr for an error. */
+export function openLog({ log, secrets }: ServerSettings): RequestLog {
+  const { stdout } = process;
+  const format = log ?? (stdout.isTTY ? 'pretty' : 'json');
+  return createRequestLog({ format, secrets, write: createStreamWriter(stdout) });
+}
+
 /** One line for each load after the first, and for its end. */
 function tell(event: LoadEvent, model: string): void {
   switch (event.type) {
@@ -95,19 +112,12 @@ function tell(event: LoadEvent, model: string): void {
     case 'load-end':
       return write(`Loaded in ${(event.durationMs / 1000).toFixed(1)} s.`);
     case 'unload':
-      write('Unloaded: no requests. The next one loads the model again.');
-      if (event.error !== null) complain('Unloading failed', event.error);
-      return;
+      return write('Unloaded: no requests. The next one loads the model again.');
     case 'load-failed':
-      return complain('Loading failed, the next request tries again', event.error);
+      return; // the log has it
     default:
       return event satisfies never;
   }
-}
-
-function complain(what: string, error: unknown): void {
-  const why = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`gemlet: ${what}: ${why}\n`);
 }
 
 export function secondsSince(startedMs: number): string {

@@ -1,10 +1,11 @@
-import { type AppEvent, createApp } from '../../src/app.ts';
+import { createApp } from '../../src/app.ts';
 import type { Completer } from '../../src/completer.ts';
 import { createRemoteCompleter } from '../../src/fleet/remote-completer.ts';
 import { createEdgeRequest } from '../../src/image/edge-request.ts';
 import { createSafeFetch } from '../../src/image/safe-fetch.ts';
 import { DEFAULT_IMAGE_LIMITS } from '../../src/image/sniff.ts';
 import { systemClock } from '../../src/lib/clock.ts';
+import { createRequestLog, type RequestLog } from '../../src/log/request-log.ts';
 import { affinityOf } from './affinity.ts';
 import type { WorkerEnv } from './bindings.ts';
 import { createDurableSessions } from './durable-sessions.ts';
@@ -16,6 +17,7 @@ import { parseSettings, type WorkerSettings } from './settings.ts';
 /** What the requests of one isolate share: only data, for the runtime binds I/O to its request. */
 export interface Isolate {
   readonly settings: WorkerSettings;
+  readonly log: RequestLog;
   /** What serves one request or one batch of messages. */
   open(): OpenGateway;
 }
@@ -35,6 +37,7 @@ const FETCH_MS = 10_000;
 export function createIsolate(env: WorkerEnv): Isolate {
   const clock = systemClock;
   const settings = parseSettings(env);
+  const log = logOf(settings);
   const affinity = affinityOf(settings, clock);
   const describe = createEdgeModel({ ...settings, bucket: env.MODELS, clock });
   const decoder = createWorkerImageDecoder(clock);
@@ -47,6 +50,7 @@ export function createIsolate(env: WorkerEnv): Isolate {
 
   return {
     settings,
+    log,
     open() {
       const pending = createPendingWork();
       const isReady = clock.now() < warmUntilMs;
@@ -56,7 +60,8 @@ export function createIsolate(env: WorkerEnv): Isolate {
           namespace: env.SESSIONS,
           clock,
           idleMs: settings.sessionIdleMs,
-          onError: (error) => console.error('a session is out of reach:', error),
+          onError: (error) =>
+            log({ type: 'failure', what: 'a session is out of reach', error, level: 'warn' }),
         }),
         keys: settings.fleetKeys,
         clock,
@@ -66,6 +71,7 @@ export function createIsolate(env: WorkerEnv): Isolate {
         describe,
         fetch: (url, init) => pending.add(fetch(url, init)),
         isReady,
+        onEvent: log,
       });
       const completer = withPendingWork(remote, pending);
       const app = createApp({
@@ -94,7 +100,9 @@ export function createIsolate(env: WorkerEnv): Isolate {
   };
 }
 
-function log(event: AppEvent): void {
-  const error = event.error instanceof Error ? event.error.message : null;
-  console.log(JSON.stringify({ ...event, error }));
+function logOf(settings: WorkerSettings): RequestLog {
+  const { log: format, fleetKeys, apiKeys, replicaHeaders, webhookSecret } = settings;
+  const headers = Object.values(replicaHeaders).flatMap((value) => [value, ...value.split(' ')]);
+  const secrets = [...fleetKeys, ...(apiKeys ?? []), ...headers, webhookSecret ?? ''];
+  return createRequestLog({ format, secrets, write: (line) => console.log(line) });
 }

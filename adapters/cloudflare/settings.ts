@@ -2,6 +2,7 @@ import * as z from 'zod/mini';
 import { ServeError } from '../../src/errors.ts';
 import { baseUrl } from '../../src/fleet/base-url.ts';
 import type { WorkerEnv } from './bindings.ts';
+import { LOG_FORMATS, type LogFormat } from '../../src/log/format.ts';
 
 /** How the platform of the replicas is told where a conversation goes. */
 export type AffinityKind = (typeof AFFINITIES)[number];
@@ -37,6 +38,7 @@ export interface WorkerSettings {
   readonly captionPrompt: string;
   /** Signs callbacks; null signs none. */
   readonly webhookSecret: string | null;
+  readonly log: LogFormat;
 }
 
 const text = z.string().check(z.minLength(1, 'must not be empty'));
@@ -108,6 +110,7 @@ const schema = z.object({
   CAPTION_FOLDER: z.optional(folder.check(z.minLength(1))),
   CAPTION_PROMPT: z.optional(text),
   WEBHOOK_SECRET: z.optional(text),
+  LOG: z.optional(z.enum(LOG_FORMATS, `must be one of ${LOG_FORMATS.join(', ')}`)),
 });
 
 /**
@@ -158,6 +161,7 @@ export function parseSettings(env: WorkerEnv): WorkerSettings {
     captionFolder: data.CAPTION_FOLDER ?? 'captions',
     captionPrompt: data.CAPTION_PROMPT ?? 'Describe this picture in one sentence.',
     webhookSecret: data.WEBHOOK_SECRET ?? null,
+    log: data.LOG ?? 'json',
   };
 }
 

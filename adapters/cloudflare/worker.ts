@@ -1,5 +1,7 @@
 import { ServeError } from '../../src/errors.ts';
 import { errorResponse } from '../../src/http/error-response.ts';
+import { errorLevel } from '../../src/log/request-record.ts';
+import { createRequestLog } from '../../src/log/request-log.ts';
 import { toServeError } from '../../src/openai/error-body.ts';
 import type { ExecutionContextLike, MessageBatchLike, WorkerEnv } from './bindings.ts';
 import { captionAll } from './caption-queue.ts';
@@ -27,19 +29,23 @@ export default {
       );
       return await answering;
     } catch (error) {
-      console.error(error);
+      // Without settings there is no log of theirs.
+      const log = isolate?.log ?? createRequestLog({ write: (line) => console.log(line) });
+      const level = errorLevel(error);
+      log({ type: 'failure', what: 'a request did not reach the app', error, level });
       return errorResponse(toServeError(error));
     }
   },
 
   async queue(batch: MessageBatchLike, env: WorkerEnv): Promise<void> {
     isolate ??= createIsolate(env);
+    const { log } = isolate;
     const gateway = isolate.open();
     await captionAll(batch.messages, {
       completer: gateway.completer,
       bucket: env.MODELS,
       report: ({ id, attempts }, error) =>
-        console.error(`message ${id}, delivery ${attempts}:`, error),
+        log({ type: 'failure', what: `message ${id}, delivery ${attempts}`, error }),
       ...isolate.settings,
     });
     await gateway.settled();

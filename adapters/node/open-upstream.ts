@@ -10,7 +10,7 @@ import { createNodeSafeFetch } from './safe-fetch.ts';
 
 export interface UpstreamOptions extends Pick<
   UpstreamCompleterOptions,
-  'baseUrl' | 'apiKey' | 'model' | 'kind'
+  'baseUrl' | 'apiKey' | 'model' | 'kind' | 'onEvent'
 > {
   /** A bundle of the same model, so that servers that take token ids get our template's; left out, messages. */
   readonly bundle?: BundlePlace;

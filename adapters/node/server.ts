@@ -3,6 +3,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { getRequestListener, RequestError } from '@hono/node-server';
 import { ServeError } from '../../src/errors.ts';
 import { errorResponse } from '../../src/http/error-response.ts';
+import type { FailureEvent } from '../../src/log/failure-record.ts';
 import { toServeError } from '../../src/openai/error-body.ts';
 
 export interface ServerOptions {
@@ -18,6 +19,8 @@ export interface ServerOptions {
   readonly drain?: (deadlineMs: number) => Promise<void>;
   /** Milliseconds that running answers get to finish while closing; 30,000 by default. */
   readonly drainMs?: number;
+  /** Hears of requests that never reach the app; must not throw. */
+  readonly onEvent?: (event: FailureEvent) => void;
 }
 
 export interface RunningServer {
@@ -45,7 +48,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const listener = getRequestListener((request) => app.fetch(request), {
     // The process may host other code that relies on the standard classes.
     overrideGlobalObjects: false,
-    errorHandler: unreadableRequest,
+    errorHandler(error) {
+      const response = unreadableRequest(error);
+      const level = response.status < 500 ? 'info' : 'error';
+      options.onEvent?.({ type: 'failure', what: 'a request did not reach the app', error, level });
+      return response;
+    },
   });
   let closing: Promise<void> | undefined;
   const server = createServer((incoming: IncomingMessage, outgoing: ServerResponse) => {

@@ -9,6 +9,7 @@ import { ServeError } from '../../src/errors.ts';
 import { baseUrl } from '../../src/fleet/base-url.ts';
 import type { SafeFetch } from '../../src/image/safe-fetch.ts';
 import type { Clock } from '../../src/lib/clock.ts';
+import type { FailureEvent } from '../../src/log/failure-record.ts';
 import { mergeStreams } from '../../src/lib/merge-streams.ts';
 import type { Tokenizer } from '../../src/prompt/tokenizer.ts';
 import type { Dialect, UpstreamKind, UpstreamPrompt } from './call.ts';
@@ -56,6 +57,8 @@ export interface UpstreamCompleterOptions {
   readonly coldMs?: number;
   /** Times a request is sent while the server cannot be reached, before its first word; default 3. */
   readonly maxAttempts?: number;
+  /** Hears why the server is waited for; must not throw. */
+  readonly onEvent?: (event: FailureEvent) => void;
 }
 
 const STALL_MS = 10 * 60_000;
@@ -89,6 +92,13 @@ export function createUpstreamCompleter(options: UpstreamCompleterOptions): Comp
     card: options.card ?? {},
     vocabSize: tokenizer?.vocabSize ?? null,
     coldMs: options.coldMs ?? COLD_MS,
+    onDown: (error) =>
+      options.onEvent?.({
+        type: 'failure',
+        what: 'the server behind is not there',
+        error,
+        level: 'warn',
+      }),
   });
   const reports = createReports(tokenizer);
   const stop = new AbortController();

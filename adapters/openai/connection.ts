@@ -29,6 +29,8 @@ export interface ConnectionOptions extends DescribeUpstreamOptions {
   readonly clock: Clock;
   /** Milliseconds that a server which cannot be reached, or loads, is waited for. */
   readonly coldMs: number;
+  /** Hears why it is waited for; must not throw. */
+  readonly onDown?: (error: ServeError) => void;
 }
 
 const FIRST_WAIT_MS = 250;
@@ -81,6 +83,7 @@ export function createConnection(options: ConnectionOptions): Connection {
       } catch (error) {
         stop.signal.throwIfAborted();
         if (!ServeError.is(error) || !PASSING.has(error.code)) throw error;
+        options.onDown?.(error);
         if (clock.now() >= deadlineMs) throw tooLate(coldMs, error);
         await clock.sleep(waitMs, stop.signal);
       }

@@ -15,6 +15,8 @@ export interface Failure {
 }
 
 const MAX_MESSAGE_CHARACTERS = 400;
+/** What is looked through: what is hidden may be cut by a shorter bound. */
+const MAX_READ_CHARACTERS = 2_000;
 const MAX_RETRY_MS = 60_000;
 const RETRY_MS = 1_000;
 
@@ -130,7 +132,8 @@ function statusOf(body: JsonObject): number {
 /** Validators of Python servers repeat the whole input, which holds prompts. */
 function shown(message: string, hide: (text: string) => string): string {
   const [text = ''] = message.split(/["']input["']\s*:/);
-  return hide(text.slice(0, MAX_MESSAGE_CHARACTERS)) || 'it did not say why';
+  const safe = hide(text.slice(0, MAX_READ_CHARACTERS)).slice(0, MAX_MESSAGE_CHARACTERS);
+  return safe || 'it did not say why';
 }
 
 function retryAfterMs(headers: Headers): number | null {

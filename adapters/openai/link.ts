@@ -4,6 +4,7 @@ import { isObject, type JsonObject } from '../../src/openai/parse.ts';
 import { readSse } from '../../src/openai/read-sse.ts';
 import { ServeError } from '../../src/errors.ts';
 import { explainFailure, failureInBand, lost, readFailure } from './fault.ts';
+import { createHideSent } from './hide-sent.ts';
 
 export interface LinkOptions {
   /** Without a slash at its end. */
@@ -41,11 +42,16 @@ export function createLink(options: LinkOptions): UpstreamLink {
   const { baseUrl, apiKey, clock, stallMs } = options;
   const secrets = [apiKey ?? '', baseUrl, new URL(baseUrl).host, ...Object.values(options.headers)];
 
-  function hide(text: string): string {
-    return secrets.reduce(
-      (shown, secret) => (secret === '' ? shown : shown.replaceAll(secret, '...')),
-      text,
-    );
+  /** For a server's words about a request with this body. */
+  function hider(body: JsonObject | null): (text: string) => string {
+    const hideSent = createHideSent(body);
+    return (text) =>
+      hideSent(
+        secrets.reduce(
+          (shown, secret) => (secret === '' ? shown : shown.replaceAll(secret, '...')),
+          text,
+        ),
+      );
   }
 
   async function send(
@@ -68,7 +74,7 @@ export function createLink(options: LinkOptions): UpstreamLink {
     });
     if (response.ok) return response;
     const text = (await response.text()).slice(0, MAX_ERROR_CHARACTERS);
-    throw explainFailure(readFailure(response.status, response.headers, text), hide);
+    throw explainFailure(readFailure(response.status, response.headers, text), hider(body));
   }
 
   /** Waits until nothing has arrived for too long. */
@@ -112,7 +118,7 @@ export function createLink(options: LinkOptions): UpstreamLink {
         const type = response.headers.get('content-type') ?? '';
         if (response.body === null) throw lost('gave no answer');
         if (!type.startsWith('text/event-stream')) {
-          yield checked(parseFrame(await heard(response.text(), silent)), hide);
+          yield checked(parseFrame(await heard(response.text(), silent)), body, hider);
           return;
         }
         let signs = 0;
@@ -123,7 +129,7 @@ export function createLink(options: LinkOptions): UpstreamLink {
           for (;;) {
             const event = await heard(events.next(), () => signs);
             if (event.done === true || event.value === '[DONE]') return;
-            yield checked(parseFrame(event.value), hide);
+            yield checked(parseFrame(event.value), body, hider);
           }
         } finally {
           // Not awaited: a read under way ends only when the connection is closed, which comes next.
@@ -155,9 +161,13 @@ function silent(): number {
   return 0;
 }
 
-function checked(frame: JsonObject, hide: (text: string) => string): JsonObject {
+function checked(
+  frame: JsonObject,
+  sent: JsonObject,
+  hider: (sent: JsonObject) => (text: string) => string,
+): JsonObject {
   const failure = failureInBand(frame);
-  if (failure !== null) throw explainFailure(failure, hide);
+  if (failure !== null) throw explainFailure(failure, hider(sent));
   return frame;
 }
 

@@ -71,11 +71,15 @@ function residentMb(pid: number | undefined): number | null {
 function readUrl({ stdout }: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
+    let isFound = false;
     const timer = setTimeout(() => reject(new Error(`not ready: ${text}`)), READY_TIMEOUT_MS);
+    // Read to the end, for a log follows the address.
     stdout?.setEncoding('utf8').on('data', (piece: string) => {
+      if (isFound) return;
       text += piece;
       const [, url] = /(?:Ready in .*|gateway) on (http:\/\/[^\s,]+)/.exec(text) ?? [];
       if (url === undefined) return;
+      isFound = true;
       clearTimeout(timer);
       resolve(url);
     });

@@ -27,6 +27,9 @@ export function createFleetCounters(): { count(event: FleetEvent): void; stats()
         case 'answer-continued':
           continuedAnswers++;
           return;
+        case 'replica-down':
+        case 'replica-up':
+          return;
         default:
           event satisfies never;
       }

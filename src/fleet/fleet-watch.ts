@@ -6,6 +6,7 @@ import { LATE, settledWithin } from '../lib/settled-within.ts';
 import type { LoadProgress } from '../load-progress.ts';
 import type { Affinity, ReplicaStatus, Target } from './affinity.ts';
 import type { FleetLink } from './fleet-link.ts';
+import type { FleetEvent } from './remote-engine.ts';
 
 /** What is known of how the fleet is, and the one call that wakes it, however many wait. */
 export interface FleetWatch {
@@ -42,6 +43,8 @@ export interface FleetWatchOptions {
   readonly coldMs?: number;
   /** Whether an earlier watch saw it ready just now; default false. */
   readonly isReady?: boolean;
+  /** Observes; must not throw. */
+  readonly onEvent?: (event: FleetEvent) => void;
 }
 
 const STATUS = '/replica/v1/status';
@@ -52,6 +55,8 @@ const ANSWER_MS = 10_000;
 const COLD_MS = 15 * 60_000;
 /** What was seen so long ago is not known any more: the platform may have gone to zero. */
 const KNOWN_MS = 5 * 60_000;
+/** How often it is said that a replica is still down. */
+const SAY_AGAIN_MS = 60_000;
 
 export function createFleetWatch(options: FleetWatchOptions): FleetWatch {
   const { affinity, link, clock } = options;
@@ -61,6 +66,19 @@ export function createFleetWatch(options: FleetWatchOptions): FleetWatch {
   let seenMs = clock.now();
   let progress: LoadProgress | null = null;
   let waking: Promise<void> | null = null;
+  /** When it was last said of replicas that they are down, by URL. */
+  const down = new Map<string, number>();
+
+  function sayUp(url: string): void {
+    if (down.delete(url)) options.onEvent?.({ type: 'replica-up', url });
+  }
+
+  function sayDown(url: string, error: unknown): void {
+    const saidMs = down.get(url);
+    if (saidMs !== undefined && clock.now() - saidMs < SAY_AGAIN_MS) return;
+    down.set(url, clock.now());
+    options.onEvent?.({ type: 'replica-down', url, error });
+  }
 
   function set(state: typeof seen, loading: LoadProgress | null = null): void {
     seen = state;
@@ -75,11 +93,15 @@ export function createFleetWatch(options: FleetWatchOptions): FleetWatch {
       const asking = link.send(target, 'GET', STATUS, NOTHING, both).then(async (response) => {
         if (response.ok) return (await response.json()) as ReplicaStatus;
         await response.body?.cancel();
-        return null;
+        throw new Error(`it answered ${response.status}`);
       });
       const status = await settledWithin(asking, ANSWER_MS, clock);
-      return status === LATE || typeof status?.replica !== 'string' ? null : status;
-    } catch {
+      if (status === LATE) throw new Error(`it did not answer for ${ANSWER_MS / 1000} s`);
+      if (typeof status?.replica !== 'string') throw new Error('it answered as no replica does');
+      sayUp(target.url);
+      return status;
+    } catch (error) {
+      if (!signal.aborted) sayDown(target.url, error);
       return null;
     } finally {
       over.abort();

@@ -56,6 +56,7 @@ export function createRemoteCompleter(options: RemoteCompleterOptions): Complete
   const fetch = options.fetch ?? ((url, init) => globalThis.fetch(url, init));
   const link = createFleetLink({ keys, clock, fetch });
   const watch = createFleetWatch({
+    ...(options.onEvent === undefined ? {} : { onEvent: options.onEvent }),
     affinity,
     link,
     clock,

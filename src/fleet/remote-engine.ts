@@ -48,6 +48,9 @@ export interface RemoteEngineOptions {
 /** What happens between a gateway and its fleet; never with prompts, answers or names. */
 export type FleetEvent =
   | { readonly type: 'attempt-failed'; readonly failure: AttemptFailure; readonly error: unknown }
+  /** Asked how it is, a replica does not answer, or not as replicas do: at first, and every minute. */
+  | { readonly type: 'replica-down'; readonly url: string; readonly error: unknown }
+  | { readonly type: 'replica-up'; readonly url: string }
   /** A conversation was answered by another replica than before. */
   | { readonly type: 'session-moved' }
   /** An answer that had begun goes on elsewhere. */

@@ -21,6 +21,10 @@ export interface RequestEndEvent {
   readonly path: string;
   /** Pattern of the route, such as `/v1/models/:id`; null where none matched. */
   readonly route: string | null;
+  /** It asks how the server is: health checks, metrics, a gateway's look at its replica. */
+  readonly isProbe: boolean;
+  /** First hex digits of the SHA-256 of the API key that was let in; null where there are none. */
+  readonly keyId: string | null;
   /** 499 when the client went away before an answer began. */
   readonly status: number;
   readonly outcome: 'ok' | 'error' | 'aborted';
@@ -80,11 +84,16 @@ export interface RequestEventsOptions {
   /** null where nobody counts. */
   readonly metrics: ServingMetrics | null;
   readonly onEvent: ((event: AppEvent) => void) | undefined;
+  /** Paths that only probes ask for. */
+  readonly probePaths: ReadonlySet<string>;
 }
+
+/** Enough to tell keys apart, too few to be taken for one. */
+const KEY_ID_DIGITS = 8;
 
 /** Reports the end of every request to the metrics and to `onEvent`. */
 export function requestEvents(options: RequestEventsOptions): MiddlewareHandler<AppEnv> {
-  const { clock, completer, metrics, onEvent } = options;
+  const { clock, completer, metrics, onEvent, probePaths } = options;
   return async function requestEventsMiddleware(c, next) {
     const startedMs = clock.now();
     const finishReasons: FinishReason[] = [];
@@ -108,6 +117,8 @@ export function requestEvents(options: RequestEventsOptions): MiddlewareHandler<
         method: c.req.method,
         path: c.req.path,
         route: routeOf(c),
+        isProbe: probePaths.has(c.req.path),
+        keyId: c.get('tenant')?.slice(0, KEY_ID_DIGITS) ?? null,
         status,
         outcome: end.outcome,
         errorCode: end.outcome === 'error' ? toServeError(error).code : null,

@@ -148,7 +148,13 @@ function explain(error: unknown, timeout: AbortSignal, timeoutMs: number): unkno
   if (timeout.aborted) {
     return failed(`fetching it took longer than ${timeoutMs / 1000} s.`, error);
   }
-  return failed('its server could not be reached, or broke off.', error);
+  return failed('its server could not be reached, or broke off.', withoutUrl(error));
+}
+
+/** Causes go to logs, which signed URLs must not: some runtimes repeat them. */
+function withoutUrl(error: unknown): unknown {
+  if (!(error instanceof Error) || !error.message.includes('://')) return error;
+  return new Error(error.message.replaceAll(/\S+:\/\/\S+/g, 'the URL'));
 }
 
 function failed(problem: string, cause?: unknown): ServeError {

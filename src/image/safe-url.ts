@@ -82,7 +82,10 @@ function checkScheme(url: URL, policy: UrlPolicy): void {
   const isHttp = url.protocol === 'http:';
   if (url.protocol !== 'https:' && !isHttp) {
     throw refuse(
-      `starts with ${JSON.stringify(url.protocol.slice(0, 20))}`,
+      // What is no scheme may be anything, such as the beginning of a prompt.
+      /^(ftp|file|blob|s3|gs|wss?):$/.test(url.protocol)
+        ? `starts with "${url.protocol}"`
+        : 'does not start with https',
       'send an https URL or the image itself as a data URI.',
     );
   }

@@ -37,15 +37,19 @@ const SEED_LIMIT = 2 ** 64;
 
 const stopString = z.string().check(z.minLength(1), z.maxLength(MAX_STOP_CHARACTERS));
 const bias = z.number().check(z.gte(-100), z.lte(100));
+const TOKEN_ID = /^\d{1,9}$/;
 const biases = z.pipe(
-  z
-    .record(z.string(), z.unknown())
-    .check(
-      z.refine(
-        (value) => Object.keys(value).length <= MAX_BIASES,
-        `must name at most ${MAX_BIASES} tokens`,
-      ),
+  z.record(z.string(), z.unknown()).check(
+    z.refine(
+      (value) => Object.keys(value).length <= MAX_BIASES,
+      `must name at most ${MAX_BIASES} tokens`,
     ),
+    // Here, so that no other key gets into the path of a message.
+    z.refine(
+      (value) => Object.keys(value).every((key) => TOKEN_ID.test(key)),
+      'must have token ids as its keys',
+    ),
+  ),
   z.record(z.string(), bias),
 );
 
@@ -185,8 +189,8 @@ function toBiasMap(
 ): ReadonlyMap<number, number> {
   const map = new Map<number, number>();
   for (const [key, value] of Object.entries(biasByToken)) {
-    const id = /^\d{1,9}$/.test(key) ? Number(key) : -1;
-    if (id < 0 || id >= vocabSize) {
+    const id = Number(key);
+    if (id >= vocabSize) {
       throw invalid('logit_bias', `must have token ids from 0 to ${vocabSize - 1} as its keys`);
     }
     map.set(id, value);

@@ -221,6 +221,8 @@ function refuse(): never {
 }
 
 const EVENT: AppEvent = {
+  isProbe: false,
+  keyId: null,
   type: 'request-end',
   requestId: 'req_1',
   method: 'POST',

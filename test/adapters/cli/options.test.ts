@@ -19,12 +19,14 @@ describe('options of serve', () => {
       holdMs: null,
       pingPath: null,
       drainMs: 8000,
+      log: null,
+      secrets: [],
     });
   });
 
   it('reads every option, and the model also as the first word', () => {
     const args =
-      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --prefill-budget 100 --speculate --load lazy --idle-unload 600 --hold 0 --ping /ping --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
+      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --prefill-budget 100 --speculate --load lazy --idle-unload 600 --hold 0 --ping /ping --log pretty --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
     expect(parseServeOptions(args.split(' '), {})).toEqual({
       engine: {
         model: 'm',
@@ -52,6 +54,8 @@ describe('options of serve', () => {
       fleetKeys: ['0123456789abcdef', 'fedcba9876543210'],
       pingPath: '/ping',
       drainMs: 8000,
+      log: 'pretty',
+      secrets: ['a', 'b', '0123456789abcdef', 'fedcba9876543210', 't'],
     });
     expect(parseServeOptions(['folder'], {}).engine.model).toBe('folder');
   });
@@ -67,6 +71,7 @@ describe('options of serve', () => {
       GEMLET_IDLE_UNLOAD: '5',
       GEMLET_HOLD: '20',
       GEMLET_PING: '/ping',
+      GEMLET_LOG: 'off',
       PORT: '9',
       HF_TOKEN: 'secret',
     };
@@ -81,6 +86,7 @@ describe('options of serve', () => {
       fleetKeys: ['0123456789abcdef', 'fedcba9876543210'],
       pingPath: '/ping',
       drainMs: 8000,
+      log: 'off',
     });
     expect([speculates('1'), speculates('false'), speculates('')]).toEqual([
       true,
