@@ -169,7 +169,7 @@ describe('a request log', () => {
     expect(records()[0]?.['error']).toMatchObject({
       stack: expect.arrayContaining([expect.stringContaining('request-log.test.ts')]) as string[],
     });
-    expect(lines[0]).not.toContain('at fake');
+    expect(lines[0]).not.toContain('"fake (b:1:1)"');
     expect(records()[1]?.['error']).toEqual({ name: 'NonError', message: 'object' });
   });
 
