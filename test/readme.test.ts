@@ -28,8 +28,8 @@ const blocks: readonly Block[] = [
 const shell = blocks.filter(({ language }) => language === 'sh');
 const scripts = blocks.filter(({ language }) => language === 'ts');
 
-/** Commands that only set up what the test run already has. */
-const SETUP = ['npm install && npm start', 'npm install && npm test'];
+/** Commands that only set up what the test run already has; the first runs in test/package. */
+const SETUP = ['npm install gemlet && npx gemlet serve', 'npm install && npm test'];
 
 /** Commands that serve until they are stopped; their options are read here, their work elsewhere. */
 const SERVES = /^npx gemlet serve --port/;
@@ -66,7 +66,9 @@ describe('README', () => {
     if (server.pid !== undefined) process.kill(-server.pid, 'SIGKILL');
   });
 
-  const withPort = (code: string): string => code.replaceAll('127.0.0.1:8787', `127.0.0.1:${port}`);
+  /** With this test's port, and the paths of a clone. */
+  const here = (code: string): string =>
+    code.replaceAll('127.0.0.1:8787', `127.0.0.1:${port}`).replaceAll('node_modules/gemlet/', '');
 
   it('starts the demo model with a memory table and a curl that works', async () => {
     expect(started).toContain('KV of global layers');
@@ -90,7 +92,7 @@ describe('README', () => {
       .filter(({ code }) => !SERVES.test(code))
       .map(({ code }) => code.trim()),
   )('runs %s', async (code) => {
-    const command = withPort(code).replaceAll('npx gemlet', 'node dist/adapters/cli/main.js');
+    const command = here(code).replaceAll('npx gemlet', 'node dist/adapters/cli/main.js');
     const { stdout } = await run('bash', ['-c', command], { cwd: ROOT });
     expect(code.startsWith('curl') ? textOf(stdout) : stdout).toMatch(
       /bell pepper|architecture|gcloud run services/,
@@ -134,7 +136,7 @@ describe('README', () => {
   });
 
   it.each(scripts.map(({ code }) => code))('runs the script\n%s', async (code) => {
-    const output = await runScript(withPort(code));
+    const output = await runScript(here(code));
     expect(output.trim()).not.toBe('');
     if (code.includes('example.png')) expect(output).toContain('bell pepper');
     if (code.includes('/v1/models')) expect(output).toContain('gemlet-demo');

@@ -20,6 +20,7 @@ import { startOnnxBackend, type LoadingBackend } from '../onnx/backend.ts';
 import { cardOf } from './describe-model.ts';
 import { CHUNK_TOKENS, resolveSettings, type EngineOptions } from './engine-settings.ts';
 import { createNodeImageDecoder } from './image-decoder.ts';
+import { provideLibrary } from './library/provide-library.ts';
 import { openKvStore } from './open-kv-store.ts';
 import { loadTokenizer } from './load-tokenizer.ts';
 import { requireMemory } from './memory-fit.ts';
@@ -85,8 +86,10 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
     requireMemory(memory, settings.availableBytes);
     const imageConfig = await readImageConfig(source, checkpoint.config.vision, signal);
     const { tokenizer, vocabulary } = await loadTokenizer(source, signal);
+    const library = await provideLibrary({ signal });
     backend = await startOnnxBackend({
       checkpoint,
+      library,
       precision: settings.precision,
       head: settings.head,
       contextTokens: settings.contextTokens,

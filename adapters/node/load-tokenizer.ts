@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { VOCABULARY_KEY } from '../../src/bundle/manifest.ts';
 import { ServeError } from '../../src/errors.ts';
@@ -9,6 +8,7 @@ import { buildVocabulary } from '../../src/prompt/build-vocabulary.ts';
 import type { Tokenizer } from '../../src/prompt/tokenizer.ts';
 import { loadVocabulary } from '../../src/prompt/vocabulary.ts';
 import type { ObjectSource } from '../../src/weights/object-source.ts';
+import { cacheFolder } from './library/cache-folder.ts';
 
 const FILE = 'tokenizer.json';
 /** Names the format of the compact vocabulary, so that a newer gemlet does not read an older one's. */
@@ -69,11 +69,4 @@ async function keep(path: string, bytes: Uint8Array): Promise<void> {
   } catch {
     // A read-only home only costs the seconds again next time.
   }
-}
-
-function cacheFolder(): string {
-  const base = process.env['GEMLET_CACHE_DIR'] ?? process.env['XDG_CACHE_HOME'];
-  return base === undefined || base === ''
-    ? join(homedir(), '.cache', 'gemlet')
-    : join(base, 'gemlet');
 }

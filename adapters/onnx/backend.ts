@@ -32,6 +32,8 @@ export interface OnnxBackendOptions {
   readonly rowCount: number;
   /** Compute threads; the first backend of a process decides. */
   readonly threads: number;
+  /** Path of ONNX Runtime's library; default the installed one; the first backend of a process decides. */
+  readonly library?: string;
   /** Longest text chunk; default 256 tokens. */
   readonly chunkTokens?: number;
   /** A session is ready; see {@link SessionTimes}. */
@@ -71,7 +73,7 @@ export async function startOnnxBackend(options: OnnxBackendOptions): Promise<Loa
   const { text, vision } = config;
   const chunkTokens = options.chunkTokens ?? DEFAULT_CHUNK_TOKENS;
   const headFormat = options.head ?? (precision === 'exact' ? 'float' : 'int8');
-  const runtime = acquireRuntime(options.threads);
+  const runtime = acquireRuntime(options.threads, options.library);
   const undo: (() => void | Promise<void>)[] = [() => runtime.release()];
   const giveBack = async (): Promise<void> => {
     for (const step of undo.splice(0).toReversed()) await step();

@@ -18,7 +18,7 @@ export function loadKoffi(): Koffi {
   } catch (cause) {
     throw new ServeError(
       'backend_unavailable',
-      `The local engine needs the optional dependency "koffi", which cannot be loaded (${cause instanceof Error ? cause.message.split('\n', 1).join('') : 'no reason given'}). Run: ONNXRUNTIME_NODE_INSTALL=skip npm install koffi@3.3.4 onnxruntime-node@1.30.0`,
+      `The local engine needs the optional dependency "koffi", which cannot be loaded (${cause instanceof Error ? cause.message.split('\n', 1).join('') : 'no reason given'}). Run: npm install koffi@3.3.4 @koromix/koffi-${process.platform}-${process.arch}@3.3.4`,
       { cause },
     );
   }

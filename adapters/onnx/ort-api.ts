@@ -1,8 +1,6 @@
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
 import { ServeError } from '../../src/errors.ts';
 import { loadKoffi } from './koffi.ts';
+import { findLibrary, libraryMissing, ORT_VERSION } from './ort-library.ts';
 
 /** A pointer to something of ONNX Runtime's. */
 export type Pointer = bigint;
@@ -118,13 +116,17 @@ interface OpenedLibrary {
 let opened: OpenedLibrary | undefined;
 
 /**
- * Opens the library inside the `onnxruntime-node` package, or the one `GEMLET_ORT_LIBRARY` names.
+ * Opens the library once; later calls get the one that is open.
+ * @param path default: the one that is installed
  * @throws ServeError backend_unavailable
  */
-export function openOrtApi(): { readonly api: OrtApi; readonly version: string } {
+export function openOrtApi(path: string | null = findLibrary()): {
+  readonly api: OrtApi;
+  readonly version: string;
+} {
   if (opened !== undefined) return opened;
+  if (path === null) throw libraryMissing('');
   const koffi = loadKoffi();
-  const path = findLibrary();
   try {
     const library = koffi.load(path);
     const base = library.func('OrtGetApiBase', 'void *', [])() as Pointer;
@@ -148,38 +150,8 @@ export function openOrtApi(): { readonly api: OrtApi; readonly version: string }
   } catch (cause) {
     throw new ServeError(
       'backend_unavailable',
-      `ONNX Runtime's library at ${path} cannot be used: ${cause instanceof Error ? cause.message : String(cause)}. gemlet is tested with onnxruntime-node 1.30.0 on Linux x64 (glibc).`,
+      `ONNX Runtime's library at ${path} cannot be used: ${cause instanceof Error ? cause.message : String(cause)}. gemlet is tested with onnxruntime-node ${ORT_VERSION} on Linux x64 (glibc).`,
       { cause },
     );
   }
-}
-
-const LIBRARY_NAMES: Readonly<Record<string, string>> = {
-  linux: 'libonnxruntime.so.1',
-  darwin: 'libonnxruntime.1.dylib',
-  win32: 'onnxruntime.dll',
-};
-
-function findLibrary(): string {
-  const named = process.env['GEMLET_ORT_LIBRARY'];
-  if (named !== undefined && named !== '') return named;
-  let folder: string;
-  try {
-    const manifest = createRequire(import.meta.url).resolve('onnxruntime-node/package.json');
-    folder = join(dirname(manifest), 'bin', 'napi-v6', process.platform, process.arch);
-  } catch (cause) {
-    throw new ServeError(
-      'backend_unavailable',
-      'The local engine needs the optional dependency "onnxruntime-node", which is not installed. Run: ONNXRUNTIME_NODE_INSTALL=skip npm install onnxruntime-node@1.30.0 koffi@3.3.4 ("skip" leaves out a CUDA download; the CPU library is in the package)',
-      { cause },
-    );
-  }
-  const path = join(folder, LIBRARY_NAMES[process.platform] ?? '');
-  if (!existsSync(path)) {
-    throw new ServeError(
-      'backend_unavailable',
-      `onnxruntime-node has no library for ${process.platform} ${process.arch} (looked for ${path}). Set GEMLET_ORT_LIBRARY to an ONNX Runtime 1.29 or newer library.`,
-    );
-  }
-  return path;
 }

@@ -63,12 +63,13 @@ let shared: { readonly runtime: OrtRuntime; users: number; readonly close: () =>
 
 /**
  * Takes the process's runtime, creating it for the first user. ONNX Runtime has one environment per
- * process, so later users share the first one's thread count.
+ * process, so later users share the first one's thread count and library.
+ * @param library path; default: the one that is installed
  * @throws ServeError backend_unavailable
  */
-export function acquireRuntime(threads: number): OrtRuntime {
+export function acquireRuntime(threads: number, library?: string): OrtRuntime {
   if (shared === undefined) {
-    const created = createRuntime(threads);
+    const created = createRuntime(threads, library);
     shared = { runtime: created.runtime, users: 0, close: created.close };
   }
   const taken = shared;
@@ -87,8 +88,11 @@ export function acquireRuntime(threads: number): OrtRuntime {
   };
 }
 
-function createRuntime(threads: number): { runtime: OrtRuntime; close: () => void } {
-  const { api, version } = openOrtApi();
+function createRuntime(
+  threads: number,
+  library: string | undefined,
+): { runtime: OrtRuntime; close: () => void } {
+  const { api, version } = openOrtApi(library);
   const environment = createEnvironment(api, threads);
   const memoryInfo = createMemoryInfo(api, DEVICE_ALLOCATOR);
   const runtime: OrtRuntime = {
