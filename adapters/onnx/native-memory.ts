@@ -33,6 +33,7 @@ interface Libc {
   ): bigint;
   munmap(address: bigint, length: number): number;
   madvise(address: bigint, length: number, advice: number): number;
+  setenv(name: string, value: string, overwrite: number): number;
   /** Held for good, as in ort-api.ts. */
   readonly handle: unknown;
   readonly mapAnonymous: number;
@@ -51,11 +52,17 @@ function openLibc(): Libc {
     mmap: library.func('mmap', 'void *', ['void *', 'size_t', 'int', 'int', 'int', 'int64_t']),
     munmap: library.func('munmap', 'int', ['void *', 'size_t']),
     madvise: library.func('madvise', 'int', ['void *', 'size_t', 'int']),
+    setenv: library.func('setenv', 'int', ['str', 'str', 'int']),
     mapAnonymous: isDarwin ? 0x1000 : 0x20,
     // Only Linux promises zeros, and the memory back, after MADV_DONTNEED.
     canDiscard: process.platform === 'linux',
   };
   return libc;
+}
+
+/** Sets what native code reads of the environment: in a worker thread `process.env` is only a copy. */
+export function setNativeEnvironment(name: string, value: string): void {
+  openLibc().setenv(name, value, 1);
 }
 
 /** @throws ServeError out_of_memory */

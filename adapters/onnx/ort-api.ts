@@ -8,6 +8,7 @@ export type Out = [Pointer | null];
 
 type FunctionName =
   | 'GetErrorMessage'
+  | 'DisableTelemetryEvents'
   | 'CreateSessionFromArray'
   | 'CreateSessionOptions'
   | 'SetOptimizedModelFilePath'
@@ -51,6 +52,7 @@ type FunctionName =
  */
 const TABLE: Readonly<Record<FunctionName, readonly [number, string, readonly string[]]>> = {
   GetErrorMessage: [2, 'str', ['ptr']],
+  DisableTelemetryEvents: [6, 'ptr', ['ptr']],
   CreateSessionFromArray: [8, 'ptr', ['ptr', 'void *', 'size_t', 'ptr', 'out']],
   CreateSessionOptions: [10, 'ptr', ['out']],
   SetOptimizedModelFilePath: [11, 'ptr', ['ptr', 'str']],

@@ -1,5 +1,5 @@
 import { ServeError } from '../../src/errors.ts';
-import type { NativeMemory } from './native-memory.ts';
+import { setNativeEnvironment, type NativeMemory } from './native-memory.ts';
 import { openOrtApi, type OrtApi, type Out, type Pointer } from './ort-api.ts';
 
 /** Element types, numbered as ONNX does. */
@@ -93,6 +93,8 @@ function createRuntime(
   library: string | undefined,
 ): { runtime: OrtRuntime; close: () => void } {
   const { api, version } = openOrtApi(library);
+  // It would report every session to its makers. What begins with the environment is stopped only so.
+  setNativeEnvironment('ORT_DISABLE_TELEMETRY', '1');
   const environment = createEnvironment(api, threads);
   const memoryInfo = createMemoryInfo(api, DEVICE_ALLOCATOR);
   const runtime: OrtRuntime = {
@@ -121,6 +123,7 @@ function createEnvironment(api: OrtApi, threads: number): Pointer {
     const environment = create(api, (out) =>
       api.CreateEnvWithGlobalThreadPools(LOG_ERRORS_ONLY, 'gemlet', threading, out),
     );
+    check(api, api.DisableTelemetryEvents(environment));
     // One arena for all sessions: with their own, every layer group would hold a full set of buffers.
     const arena = create(api, (out) => api.CreateArenaCfg(0, EXTEND_AS_REQUESTED, -1, -1, out));
     const info = createMemoryInfo(api, ARENA_ALLOCATOR);

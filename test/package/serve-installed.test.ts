@@ -64,6 +64,7 @@ describe('gemlet from npm', () => {
       child.stdout.on('data', take);
       child.stderr.on('data', take);
       child.on('close', (code) => {
+        server = null;
         reject(new Error(`It ended with ${code}; is the npm registry within reach?\n${printed}`));
       });
     });
@@ -111,7 +112,6 @@ describe('gemlet from npm', () => {
     const closed = new Promise((resolve) => child.once('close', resolve));
     process.kill(-child.pid, 'SIGTERM');
     await closed;
-    server = null;
     expect(printed).toContain('Stopping:');
   });
 });

@@ -64,5 +64,10 @@ function wordsOf(error: unknown): string {
     .split('\n')
     .filter((line) => line.startsWith('npm error') && !line.includes('complete log'))
     .map((line) => line.replace(/^npm error ?/, '').trim());
-  return lines.filter((line) => line !== '').join('; ') || String(error);
+  return (
+    lines
+      .filter((line) => line !== '')
+      .join('; ')
+      .replace(/\.$/, '') || String(error)
+  );
 }
