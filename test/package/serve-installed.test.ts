@@ -71,7 +71,7 @@ describe('gemlet from npm', () => {
     url = /listening on (http:\S+),/.exec(printed)?.[1] ?? '';
     const isInstalled = existsSync(join(project, 'node_modules/onnxruntime-node'));
     expect(printed.includes('ONNX Runtime 1.30.0 is kept in')).toBe(!isInstalled);
-  }, 180_000);
+  }, 300_000);
 
   it('captions the picture of README, as its next command asks', async () => {
     const command = ask.replaceAll('http://127.0.0.1:8787', url);

@@ -25,18 +25,17 @@ export function findNpm(): NpmCommand {
 }
 
 /**
- * Writes a package's archive into a folder, from npm's cache where it lies there. Runs no script of
- * the package. npm rather than a request of ours, because it knows the user's registry, keys and proxies.
- * @param options `onDownload` is called when the cache does not have it
+ * Writes a package's archive into a folder that is the caller's to remove, from npm's cache where it lies
+ * there. Runs no script of the package. npm rather than a request of ours, because it knows the user's
+ * registry, keys and proxies.
  * @throws Error with npm's own words; the signal's reason on abort
  */
 export async function packWithNpm(
   npm: NpmCommand,
   specifier: string,
   folder: string,
-  options: { readonly onDownload: () => void; readonly signal?: AbortSignal | undefined },
+  signal?: AbortSignal,
 ): Promise<void> {
-  const { onDownload, signal } = options;
   const [program, ...first] = npm;
   const args = [...first, 'pack', specifier, '--ignore-scripts', '--pack-destination', folder];
   try {
@@ -45,16 +44,16 @@ export async function packWithNpm(
   } catch {
     signal?.throwIfAborted();
   }
-  onDownload();
   try {
-    await run(program, args, { signal });
+    // The user's cache may be where nothing can be written, and needs no copy of what is kept elsewhere.
+    await run(program, [...args, '--cache', join(folder, 'npm')], { signal });
   } catch (error) {
     signal?.throwIfAborted();
     throw new Error(wordsOf(error), { cause: error });
   }
 }
 
-/** What npm complained of, without its prefixes and the path of its log; in one line. */
+/** What npm complained of, without prefixes, stacks and the path of its log; in one line. */
 function wordsOf(error: unknown): string {
   if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
     return 'npm is not installed';
@@ -62,12 +61,7 @@ function wordsOf(error: unknown): string {
   const printed = error instanceof Error && 'stderr' in error ? String(error.stderr) : '';
   const lines = printed
     .split('\n')
-    .filter((line) => line.startsWith('npm error') && !line.includes('complete log'))
-    .map((line) => line.replace(/^npm error ?/, '').trim());
-  return (
-    lines
-      .filter((line) => line !== '')
-      .join('; ')
-      .replace(/\.$/, '') || String(error)
-  );
+    .map((line) => /^npm (?:error|ERR!) (.*)$/.exec(line)?.[1]?.trim() ?? '')
+    .filter((line) => line !== '' && !/^at |complete log/.test(line));
+  return lines.join('; ').replace(/\.$/, '') || String(error);
 }

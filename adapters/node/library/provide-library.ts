@@ -64,13 +64,8 @@ async function fetchLibrary(folder: string, kept: string, options: LibraryOption
   await mkdir(folder, { recursive: true });
   const work = await mkdtemp(join(folder, 'fetching-'));
   try {
-    await packWithNpm(npm, `onnxruntime-node@${ORT_VERSION}`, work, {
-      onDownload: () =>
-        tell(
-          `fetching ONNX Runtime ${ORT_VERSION} (114 MB) with npm, which did not install it ...`,
-        ),
-      signal,
-    });
+    tell(`npm did not install ONNX Runtime ${ORT_VERSION}: fetching it (114 MB, once) ...`);
+    await packWithNpm(npm, `onnxruntime-node@${ORT_VERSION}`, work, signal);
     const archive = join(work, `onnxruntime-node-${ORT_VERSION}.tgz`);
     await checkIntegrity(archive, integrity, signal);
     const unpacked = join(work, 'library');
@@ -85,7 +80,8 @@ async function fetchLibrary(folder: string, kept: string, options: LibraryOption
     });
     tell(`ONNX Runtime ${ORT_VERSION} is kept in ${kept}.`);
   } finally {
-    await rm(work, { recursive: true, force: true });
+    // npm may still be writing when it is ended.
+    await rm(work, { recursive: true, force: true, maxRetries: 3 });
   }
 }
 

@@ -99,12 +99,20 @@ describe('provideLibrary', () => {
     expect(calls()).toHaveLength(1);
   });
 
-  it('goes to the registry only for what npm has not cached, and says so', async () => {
+  it('goes to the registry only for what npm has not cached, and leaves npm no second copy', async () => {
     const { path, integrity } = archive();
     const npm = npmThat(`if (args.includes('--offline')) process.exit(1);\n${copies(path)}`);
     await provide({ npm, integrity });
     expect(calls()).toHaveLength(2);
-    expect(told[0]).toContain('fetching ONNX Runtime');
+    expect(calls()[1]).not.toContain('--offline');
+    expect(calls()[1]).toContain(`--cache ${cache()}`);
+    expect(kept()).toHaveLength(1);
+  });
+
+  it('says what it waits for and where the library is', async () => {
+    const { path, integrity } = archive();
+    await provide({ npm: npmThat(copies(path)), integrity });
+    expect(told[0]).toContain('fetching it (114 MB, once)');
     expect(told[1]).toContain(cache());
   });
 
@@ -133,7 +141,8 @@ describe('provideLibrary', () => {
   });
 
   it("gives npm's reason and the command that mends it", async () => {
-    const words = 'npm error code ENOTFOUND\nnpm error A complete log of this run: x\n';
+    const words =
+      'npm error code ENOTFOUND\nnpm error     at async Pack.exec\nnpm error A complete log of this run: x\n';
     const error = await rejectedBy(provide({ npm: npmThat(fails(words)) }));
     expect(error).toMatchObject({ code: 'backend_unavailable' });
     expect(error.message).toContain('code ENOTFOUND. Run: npm install --no-save');
@@ -161,11 +170,17 @@ describe('provideLibrary', () => {
 
   it('ends npm when the start is given up', async () => {
     const stop = new AbortController();
+    const pidFile = join(folder, 'pid');
     const npm = npmThat(
-      `if (args.includes('--offline')) process.exit(1); setInterval(() => {}, 1e6);`,
+      `appendFileSync(${JSON.stringify(pidFile)}, String(process.pid)); setInterval(() => {}, 1e6);`,
     );
-    const tell = (): void => stop.abort(new Error('given up'));
-    await expect(provide({ npm, tell, signal: stop.signal })).rejects.toThrow('given up');
+    const provided = rejectionOf(provide({ npm, signal: stop.signal }));
+    const started = { timeout: 30_000 };
+    await vi.waitFor(() => expect(readFileSync(pidFile, 'utf8')).not.toBe(''), started);
+    const pid = Number(readFileSync(pidFile, 'utf8'));
+    stop.abort(new Error('given up'));
+    expect(await provided).toMatchObject({ message: 'given up' });
+    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow('ESRCH'), started);
     expect(kept()).toEqual([]);
   });
 });
@@ -179,6 +194,13 @@ it('pins what package.json and the lockfile pin', () => {
     integrity: ORT_INTEGRITY,
   });
 });
+
+function rejectionOf(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(
+    () => null,
+    (error: unknown) => error,
+  );
+}
 
 /** Bodies of npm's stand-in. */
 function copies(path: string): string {
