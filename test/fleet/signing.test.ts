@@ -23,7 +23,12 @@ test('a signature holds for exactly what was signed', async () => {
     ['GET', '/replica/v1/generate', header, BODY],
     ['POST', '/replica/v1/cancel', header, BODY],
     ['POST', '/replica/v1/generate', header, BODY.subarray(1)],
-    ['POST', '/replica/v1/generate', header.replace(/s=./, 's=0').replace(/0$/, '1'), BODY],
+    [
+      'POST',
+      '/replica/v1/generate',
+      header.replace(/s=0|s=./, (first) => (first === 's=0' ? 's=1' : 's=0')),
+      BODY,
+    ],
     ['POST', '/replica/v1/generate', header.replace('t=1000000', 't=1000001'), BODY],
     ['POST', '/replica/v1/generate', '', BODY],
     ['POST', '/replica/v1/generate', header.toUpperCase(), BODY],
