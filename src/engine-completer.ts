@@ -40,6 +40,9 @@ const NO_BYTES = new Uint8Array(0);
 /** Share of the assistant's tokens by which they may grow; sampled text is rarely split so oddly. */
 const RESAID_RESERVE = 1 / 16;
 
+/** Choices of one request that run at once where nobody knows how many rows there are. */
+const REMOTE_CHOICES = 8;
+
 type GenerateStart = Extract<GenerateEvent, { type: 'prefill-end' }>;
 
 /** Creates the completer over our own engine: text in and out, around ids and bytes. */
@@ -55,7 +58,7 @@ export function createEngineCompleter(options: EngineCompleterOptions): Complete
     const { imageTokens, ...prepared } = await prepare(request.prompt, signal);
     const session =
       sessionId === null ? null : { tenant, id: sessionId, turn: crypto.randomUUID() };
-    const prompt: PreparedPrompt = { ...prepared, scope, session };
+    const prompt: PreparedPrompt = { ...prepared, scope, tenant, session };
     const params = toSamplingParams(request, prompt, card);
     const sources = Array.from(
       { length: choiceCount },
@@ -66,7 +69,9 @@ export function createEngineCompleter(options: EngineCompleterOptions): Complete
     // Other choices may get ahead of the first, which alone reports on the prompt.
     const early: CompletionEvent[] = [];
     let hasStarted = false;
-    for await (const [index, event] of mergeStreams(sources, choiceCount, signal)) {
+    // One request never takes more than all rows: its further choices wait here, not in the queue.
+    const concurrency = engine.stats?.().rowCount ?? REMOTE_CHOICES;
+    for await (const [index, event] of mergeStreams(sources, concurrency, signal)) {
       if (event.type === 'prefill-end') {
         if (index !== 0) continue;
         hasStarted = true;

@@ -22,6 +22,7 @@ export type ErrorCode =
   | 'body_too_large'
   | 'unsupported_media_type'
   | 'queue_full'
+  | 'reader_stalled'
   | 'model_loading'
   | 'draining'
   | 'invalid_checkpoint'
@@ -46,6 +47,7 @@ const CODES: Readonly<Record<ErrorCode, ErrorClass>> = {
   body_too_large: { status: 413, type: 'invalid_request_error', retryable: false },
   unsupported_media_type: { status: 415, type: 'invalid_request_error', retryable: false },
   queue_full: { status: 429, type: 'rate_limit_error', retryable: true },
+  reader_stalled: { status: 408, type: 'invalid_request_error', retryable: false },
   model_loading: { status: 503, type: 'server_error', retryable: true },
   draining: { status: 503, type: 'server_error', retryable: true },
   invalid_checkpoint: { status: 500, type: 'server_error', retryable: false },

@@ -10,7 +10,7 @@ export interface Engine {
   readonly state: EngineState;
   /**
    * Generates one completion. Breaking out of the loop or aborting frees its row within one step.
-   * @throws ServeError context_length_exceeded, queue_full, draining; the signal's reason on abort
+   * @throws ServeError context_length_exceeded, queue_full, draining, reader_stalled; the signal's reason on abort
    */
   generate(
     prompt: PreparedPrompt,
@@ -63,6 +63,12 @@ export interface EngineTotals {
   };
   /** Running sequences whose row was taken for others. */
   readonly preemptions: number;
+  /** Of these, rows that went from a tenant with more than its share to another. */
+  readonly fairPreemptions: number;
+  /** Answers given up because nobody read them. */
+  readonly stalledReaders: number;
+  /** Waiting sequences refused because other tenants had fewer places in the queue. */
+  readonly displaced: number;
   /** Tokens computed again after a preemption, because their pages were gone. */
   readonly recomputedTokens: number;
   readonly pagesWritten: number;
@@ -100,6 +106,11 @@ export interface PreparedPrompt {
   readonly assistantSpans: readonly TokenSpan[];
   /** Sequences share keys and values only within one scope: a tenant, as a rule. */
   readonly scope: string;
+  /**
+   * Whom it is computed for: rows and places in the queue are shared fairly among tenants. Left out, it is
+   * one tenant with all others that name none.
+   */
+  readonly tenant?: string;
   /** The conversation whose turn this is, where it has a name. */
   readonly session?: SessionRef | null;
   /**

@@ -1,6 +1,5 @@
 import { ServeError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
-import { checkPrompt, queueFull } from './admission.ts';
 import type { Backend } from './backend.ts';
 import { checkFit } from './check-fit.ts';
 import type {
@@ -20,6 +19,8 @@ import { createImageEncoder } from './image-encoder.ts';
 import { createKvMemory, PAGE_TOKENS, type KvPlaces } from './kv/kv-memory.ts';
 import { createBringIn, rememberSaid } from './kv/bring-in.ts';
 import type { KvContent, KvStore, KvStored } from './kv/kv-store.ts';
+import { checkPrompt, queueFull, tenantFull } from './queue/admission.ts';
+import { createServiceMeter } from './queue/service-meter.ts';
 import { createSaidMemory } from './said.ts';
 import { Sequence } from './sequence.ts';
 import { createSpeculation } from './speculation.ts';
@@ -37,6 +38,10 @@ export interface LocalEngineOptions {
   readonly clock: Clock;
   /** Requests that may wait for a row; one more is refused with queue_full. */
   readonly maxWaiting: number;
+  /** Sequences of one tenant that may run and wait; default any number that the queue takes. */
+  readonly maxPerTenant?: number;
+  /** Milliseconds after which an answer is given up whose reader takes nothing; default never. */
+  readonly stallMs?: number;
   /** Milliseconds one step may hold up running decodes with prompt work; default 250. */
   readonly prefillBudgetMs?: number;
   /** Bytes of host memory for KV pages; default 0: only rows keep anything. */
@@ -86,6 +91,7 @@ const SAID_TOKENS = 2 ** 20;
  */
 export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
   const { backend, tokens, model, clock, maxWaiting } = options;
+  const { maxPerTenant = Number.POSITIVE_INFINITY } = options;
   checkFit(options);
   const { eosIds, vocabSize } = model.config.text;
   const tokensPerImage = model.config.vision?.tokensPerImage ?? 0;
@@ -116,8 +122,13 @@ export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
     prefillTokensPerSecond: () => loop.prefillTokensPerSecond,
     onTurn: options.onTurn ?? ((): void => undefined),
   });
+  const service = createServiceMeter();
   const loop = createStepLoop({
     backend,
+    service,
+    keepsPages: budgetBytes > 0,
+    stallMs: options.stallMs ?? Number.POSITIVE_INFINITY,
+    maxParked: maxWaiting,
     kv,
     encoder,
     update: createUpdate({ vocabSize, suppressed: tokens.suppressed }),
@@ -144,11 +155,14 @@ export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
   function requireRoom(asked: PreparedPrompt, params: SamplingParams): void {
     if (state !== 'ready') throw notServing(state);
     checkPrompt(model, asked, params);
+    const { tenant = '' } = asked;
+    const mine = service.countOf(tenant);
+    if (mine >= maxPerTenant) throw tenantFull(mine, loop.meanSequenceMs);
     const free = backend.rowCount - loop.running.length;
-    const waiting = loop.waiting.length + fetching;
-    if (waiting >= maxWaiting + free) {
-      throw queueFull(waiting, backend.rowCount, loop.meanSequenceMs);
-    }
+    const waiting = loop.readyCount + fetching;
+    if (waiting < maxWaiting + free) return;
+    const full = (): ServeError => queueFull(waiting, backend.rowCount, loop.meanSequenceMs);
+    if (!loop.displace(tenant, full)) throw full();
   }
 
   function sequenceOf(
@@ -204,14 +218,20 @@ export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
   ): AsyncGenerator<GenerateEvent, void, undefined> {
     signal?.throwIfAborted();
     requireRoom(prompt, params);
-    const sequence =
-      kvStore === null
-        ? sequenceOf(resolve(prompt, params), params)
-        : await fetched(prompt, params, signal);
-    if (sequence.outcome === null) loop.add(sequence);
-    const onAbort = (): void => loop.cancel(sequence, signal?.reason);
+    const { tenant = '' } = prompt;
+    let sequence: Sequence | null = null;
+    const cancel = (reason: unknown): void => {
+      if (sequence !== null) loop.cancel(sequence, reason);
+    };
+    const onAbort = (): void => cancel(signal?.reason);
     signal?.addEventListener('abort', onAbort, { once: true });
+    service.enter(tenant);
     try {
+      sequence =
+        kvStore === null
+          ? sequenceOf(resolve(prompt, params), params)
+          : await fetched(prompt, params, signal);
+      if (sequence.outcome === null) loop.add(sequence);
       for (;;) {
         const event = await sequence.events.next();
         if (event === null) return;
@@ -220,7 +240,8 @@ export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
       }
     } finally {
       signal?.removeEventListener('abort', onAbort);
-      loop.cancel(sequence, new DOMException('the reader left', 'AbortError'));
+      cancel(new DOMException('the reader left', 'AbortError'));
+      service.leave(tenant);
     }
   }
 

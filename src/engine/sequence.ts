@@ -13,6 +13,8 @@ import type { EventQueue } from './event-queue.ts';
 import type { KvUser } from './kv/kv-user.ts';
 import { contentOf } from './kv/content.ts';
 import type { ImageLease } from './image-encoder.ts';
+import type { Preemptible } from './queue/preempt.ts';
+import type { Waiter } from './queue/waiting-line.ts';
 import type { TokenHistory } from './sampler.ts';
 import type { Schedulable } from './scheduler.ts';
 import type { Draftable } from './speculation.ts';
@@ -48,7 +50,7 @@ const COMPUTED_AT_LEAST = 2;
  * only different distances between them. A sequence that lost its row resumes by getting everything
  * but its last token back.
  */
-export class Sequence implements Schedulable, Draftable, KvUser {
+export class Sequence implements Schedulable, Draftable, KvUser, Preemptible, Waiter {
   readonly prompt: PreparedPrompt;
   readonly params: SamplingParams;
   readonly promptTokens: number;
@@ -58,6 +60,7 @@ export class Sequence implements Schedulable, Draftable, KvUser {
   readonly events: EventQueue<GenerateEvent>;
   readonly history: TokenHistory;
   readonly scope: string;
+  readonly tenant: string;
   readonly words: Int32Array;
   /** By image; null before admission and for images that need not be computed. */
   images: readonly (ImageLease | null)[] = [];
@@ -79,9 +82,10 @@ export class Sequence implements Schedulable, Draftable, KvUser {
   readonly arrivedMs: number;
   /** null before it got its first row. */
   admittedMs: number | null = null;
-  /** When it got the row it has, and what it had generated then. */
+  /** When it got the row it has, and what it had generated and computed then. */
   rowSinceMs = 0;
   completionTokensAtRow = 0;
+  computedAtRow = 0;
   /** Since when its reader has been behind; null while it is not. */
   pausedSinceMs: number | null = null;
   private prefillEndMs = 0;
@@ -101,6 +105,7 @@ export class Sequence implements Schedulable, Draftable, KvUser {
     this.imagePositions = prompt.images.map(({ position }) => position);
     this.wantsTokens = params.maxTokens > 0;
     this.scope = prompt.scope;
+    this.tenant = prompt.tenant ?? '';
     this.words = new Int32Array(this.promptTokens + params.maxTokens);
     this.words.set(contentOf(prompt, options.tokensPerImage));
     this.wantsPromptLogprobs = params.promptLogprobs !== null;

@@ -1,12 +1,17 @@
+import type { ServeError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Backend } from './backend.ts';
 import type { EngineEvent } from './engine-event.ts';
 import type { ImageEncoder } from './image-encoder.ts';
 import type { KvMemory } from './kv/kv-memory.ts';
+import type { Placement } from './kv/rows.ts';
 import type { PhaseTimes } from './phase-times.ts';
-import { chooseVictim } from './preempt.ts';
+import { createRowGiver } from './queue/give-rows.ts';
+import { DECODE_UNITS, type ServiceMeter } from './queue/service-meter.ts';
+import { nextPauseMs, notePauses, readerStalled, stalledReaders } from './queue/slow-readers.ts';
+import { createWaitingLine } from './queue/waiting-line.ts';
 import { createStepRunner } from './run-step.ts';
-import { schedule } from './scheduler.ts';
+import { type Plan, schedule } from './scheduler.ts';
 import type { Sequence } from './sequence.ts';
 import type { Speculation, SpeculationTotals } from './speculation.ts';
 import { createStepMeter } from './step-meter.ts';
@@ -25,6 +30,14 @@ export interface StepLoopOptions {
   readonly prefillBudgetMs: number;
   /** Milliseconds after which a running sequence makes way for a waiting one; may be Infinity. */
   readonly sliceMs: number;
+  /** What tenants were given; sequences enter and leave it outside of the loop. */
+  readonly service: ServiceMeter;
+  /** Whether a sequence that loses its row keeps what it computed. */
+  readonly keepsPages: boolean;
+  /** Milliseconds after which a reader that takes nothing is given up; may be Infinity. */
+  readonly stallMs: number;
+  /** Sequences that may wait for readers that do not read. */
+  readonly maxParked: number;
   readonly onEvent: (event: EngineEvent) => void;
   /** Called with sequences that ended, before they lose their row; null: nothing to do. */
   readonly beforeRelease: ((sequence: Sequence) => Promise<void>) | null;
@@ -34,12 +47,19 @@ export interface StepLoopOptions {
 export interface StepLoop {
   readonly running: readonly Sequence[];
   readonly waiting: readonly Sequence[];
+  /** Waiting sequences that could use a row now: those of readers that stopped reading could not. */
+  readonly readyCount: number;
   readonly totals: LoopTotals;
   /** How fast prompts are computed; null before any was. */
   readonly prefillTokensPerSecond: number | null;
   /** Milliseconds a sequence takes from row to end, lately. */
   readonly meanSequenceMs: number;
   add(sequence: Sequence): void;
+  /**
+   * Frees a place in the line for a sequence of `tenant`: the newest of the tenant with the most is refused.
+   * @returns false where nobody has at least two places more than this tenant
+   */
+  displace(tenant: string, refusal: () => ServeError): boolean;
   /** Lets go of a sequence; its row is free before the next step. Ended ones stay as they are. */
   cancel(sequence: Sequence, reason: unknown): void;
   failAll(error: unknown): void;
@@ -51,6 +71,12 @@ export interface StepLoop {
 
 export interface LoopTotals {
   readonly preemptions: number;
+  /** Of these, rows that went from a tenant with more than its share to another. */
+  readonly fairPreemptions: number;
+  /** Answers given up because nobody read them. */
+  readonly stalledReaders: number;
+  /** Waiting sequences refused because other tenants had fewer places. */
+  readonly displaced: number;
   readonly recomputedTokens: number;
   readonly steps: number;
   readonly phaseMs: PhaseTimes;
@@ -59,24 +85,25 @@ export interface LoopTotals {
 
 /** Milliseconds a sequence is taken to last before one has ended. */
 const FIRST_SEQUENCE_GUESS_MS = 2000;
-/** Waiting sequences looked at for one row: those behind a promised prefix must not wait with it. */
-const LOOK_AHEAD = 32;
 
 const NO_SPECULATION: SpeculationTotals = { drafts: 0, draftTokens: 0, acceptedTokens: 0 };
 
 export function createStepLoop(options: StepLoopOptions): StepLoop {
-  const { backend, kv, encoder, speculation, clock, onEvent } = options;
+  const { backend, kv, encoder, speculation, service, clock, stallMs, onEvent } = options;
+  const line = createWaitingLine<Sequence>();
+  const giveRows = createRowGiver({ ...options, line, running: () => running, seat, unseat });
   const meter = createStepMeter();
   const runStep = createStepRunner({ ...options, meter });
   let running: Sequence[] = [];
-  let waiting: Sequence[] = [];
   let looping: Promise<void> | null = null;
   /** Something changed since the loop last looked. */
   let hasNews = false;
   let whenIdle: (() => void)[] = [];
   let meanSequenceMs = FIRST_SEQUENCE_GUESS_MS;
-  let preemptions = 0;
+  const counts = { preemptions: 0, fairPreemptions: 0, stalledReaders: 0, displaced: 0 };
   let recomputedTokens = 0;
+  /** Ends the wait for the next moment at which a pause has consequences. */
+  let alarm: AbortController | null = null;
 
   function wake(): void {
     hasNews = true;
@@ -96,17 +123,29 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
       failAll(asServeError(error, 'The step loop'));
     }
     looping = null;
-    if (running.length > 0 || waiting.length > 0) return;
+    setAlarm();
+    if (running.length > 0 || line.all.length > 0) return;
     const resolvers = whenIdle;
     whenIdle = [];
     for (const resolve of resolvers) resolve();
+  }
+
+  /** Nothing happens while everybody waits for readers: somebody has to look when a pause gets long. */
+  function setAlarm(): void {
+    alarm?.abort();
+    alarm = null;
+    const nowMs = clock.now();
+    const dueMs = nextPauseMs(running, line.all, nowMs, stallMs);
+    if (dueMs === null) return;
+    alarm = new AbortController();
+    clock.sleep(Math.max(0, dueMs - nowMs), alarm.signal).then(wake, () => undefined);
   }
 
   async function stepWhilePossible(): Promise<void> {
     for (;;) {
       await reap();
       const startedMs = clock.now();
-      await admit();
+      await giveRows();
       kv.gather(running);
       const movedMs = Math.max(0, clock.now() - startedMs);
       meter.phases.add('rowMoves', movedMs);
@@ -121,14 +160,19 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
       });
       if (planned.decode.length === 0 && planned.chunk === null) return;
       await runStep(speculation?.plan(planned) ?? planned);
+      charge(planned);
     }
+  }
+
+  /** Prompts are charged when they get their row. */
+  function charge({ decode }: Plan<Sequence>): void {
+    for (const { tenant } of decode) service.charge(tenant, DECODE_UNITS);
   }
 
   /** Lets go of sequences that ended since the last step, or whose image failed. */
   async function reap(): Promise<void> {
-    const nowMs = clock.now();
+    giveUpStalled(clock.now());
     for (const sequence of running) {
-      sequence.pausedSinceMs = sequence.isPaused ? (sequence.pausedSinceMs ?? nowMs) : null;
       if (sequence.outcome !== null) continue;
       for (const image of sequence.images) {
         const failure = image?.failure ?? null;
@@ -143,6 +187,22 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
       kv.release(sequence, !sequence.isBroken);
       end(sequence);
     }
+  }
+
+  function giveUpStalled(nowMs: number): void {
+    const waiting = line.all;
+    notePauses(running, nowMs);
+    notePauses(waiting, nowMs);
+    for (const sequence of stalledReaders(running, waiting, nowMs, options)) {
+      counts.stalledReaders++;
+      drop(sequence, readerStalled(nowMs - (sequence.pausedSinceMs ?? nowMs)));
+    }
+  }
+
+  /** Ends a sequence with an error; one that runs loses its row when the loop looks again. */
+  function drop(sequence: Sequence, error: unknown): void {
+    if (sequence.outcome === null) sequence.fail(error);
+    if (line.remove(sequence)) end(sequence);
   }
 
   function end(sequence: Sequence): void {
@@ -161,36 +221,18 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
     });
   }
 
-  /** Gives rows to waiting sequences in order, taking rows from others where that is due. */
-  async function admit(): Promise<void> {
-    let looked = 0;
-    while (looked < Math.min(waiting.length, LOOK_AHEAD)) {
-      const sequence = waiting[looked] as Sequence;
-      // Nothing could be told to its reader yet; a place in a row would be wasted.
-      if (sequence.isPaused) {
-        looked++;
-        continue;
-      }
-      if (!kv.hasIdleRow && !(await preempt())) return;
-      // Making room took a moment, in which it may have been cancelled.
-      if (sequence.outcome !== null) continue;
-      const placement = kv.find(sequence);
-      if (placement === null) return;
-      if (kv.isPromised(sequence, running, placement.cachedTokens)) {
-        looked++;
-        continue;
-      }
-      waiting = waiting.filter((other) => other !== sequence);
-      running.push(sequence);
-      await kv.acquire(sequence, placement);
-      begin(sequence);
-    }
+  async function seat(sequence: Sequence, placement: Placement): Promise<void> {
+    running.push(sequence);
+    await kv.acquire(sequence, placement);
+    begin(sequence);
+    service.charge(sequence.tenant, sequence.prefillTokens - sequence.computed);
   }
 
   function begin(sequence: Sequence): void {
     const nowMs = clock.now();
     sequence.rowSinceMs = nowMs;
     sequence.completionTokensAtRow = sequence.completionTokens;
+    sequence.computedAtRow = sequence.computed;
     if (sequence.admittedMs === null) {
       sequence.admittedMs = nowMs;
       sequence.cachedTokens = sequence.computed;
@@ -209,28 +251,23 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
     );
   }
 
-  /** Takes the row of one running sequence, which then waits for its turn again. */
-  async function preempt(): Promise<boolean> {
-    const victim = chooseVictim(running, clock.now(), options.sliceMs);
-    if (victim === null) return false;
-    preemptions++;
+  /** Takes the row of a running sequence, which then waits for its turn again. */
+  async function unseat(victim: Sequence, isForFairness: boolean): Promise<void> {
+    counts.preemptions++;
+    if (isForFairness) counts.fairPreemptions++;
     await kv.save(victim);
     kv.release(victim, true);
     victim.releaseImages();
     running = running.filter((other) => other !== victim);
     onEvent({ type: 'preemption', computedTokens: victim.computed });
-    if (victim.outcome === null) waiting.push(victim);
-    else end(victim);
+    if (victim.outcome !== null) end(victim);
+    else if (isForFairness) line.putBack(victim);
+    else line.add(victim);
     victim.computed = 0;
-    return true;
   }
 
   function failAll(error: unknown): void {
-    for (const sequence of waiting) {
-      sequence.fail(error);
-      end(sequence);
-    }
-    waiting = [];
+    for (const sequence of line.all) drop(sequence, error);
     for (const sequence of running) if (sequence.outcome === null) sequence.fail(error);
     wake();
   }
@@ -240,7 +277,10 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
       return running;
     },
     get waiting() {
-      return waiting;
+      return line.all;
+    },
+    get readyCount() {
+      return line.readyCount;
     },
     get prefillTokensPerSecond() {
       return meter.prefillTokensPerSecond;
@@ -250,7 +290,7 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
     },
     get totals() {
       return {
-        preemptions,
+        ...counts,
         recomputedTokens,
         steps: meter.steps,
         phaseMs: meter.phaseMs,
@@ -258,17 +298,21 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
       };
     },
     add(sequence) {
-      waiting.push(sequence);
+      line.add(sequence);
       wake();
+    },
+    displace(tenant, refusal) {
+      const displaced = line.displacedBy(tenant);
+      if (displaced === null) return false;
+      counts.displaced++;
+      drop(displaced, refusal());
+      return true;
     },
     cancel(sequence, reason) {
       const wasOver = sequence.outcome !== null;
       sequence.abort(reason);
       if (wasOver) return;
-      if (waiting.includes(sequence)) {
-        waiting = waiting.filter((other) => other !== sequence);
-        end(sequence);
-      }
+      if (line.remove(sequence)) end(sequence);
       wake();
     },
     failAll,

@@ -1,4 +1,4 @@
-import { checkPrompt } from '../engine/admission.ts';
+import { checkPrompt } from '../engine/queue/admission.ts';
 import type {
   Engine,
   EngineModel,

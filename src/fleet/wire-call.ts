@@ -51,6 +51,7 @@ const schema = z.object({
   answer: z.nullable(z.array(id)),
   spans: z.array(span),
   scope: z.string(),
+  tenant: z.string(),
   session: z.nullable(z.object({ tenant: z.string(), id: z.string(), turn: z.string() })),
   images: z.array(
     z.object({
@@ -96,6 +97,7 @@ export function encodeCall(call: WireCall): Uint8Array<ArrayBuffer> {
     answer: prompt.answer === undefined ? null : Array.from(prompt.answer),
     spans: prompt.assistantSpans.map(({ start, end }) => ({ start, end })),
     scope: prompt.scope,
+    tenant: prompt.tenant ?? '',
     session: prompt.session ?? null,
     images: prompt.images.map(({ position, image: { sha256, original } }) => ({
       position,
@@ -150,6 +152,7 @@ export function parseCall(json: Uint8Array): WireCall {
       images: prompt.images.map(toImage),
       assistantSpans: prompt.spans,
       scope: prompt.scope,
+      tenant: prompt.tenant,
       session: prompt.session,
       ...(prompt.answer === null ? {} : { answer: Int32Array.from(prompt.answer) }),
     },

@@ -41,6 +41,21 @@ export function engineFamilies(completer: Completer): readonly Family[] {
       (s) => s.totals.preemptions,
     ),
     counter(
+      'gemlet_fair_preemptions_total',
+      'Running sequences whose row went to another API key, which had fewer.',
+      (s) => s.totals.fairPreemptions,
+    ),
+    counter(
+      'gemlet_stalled_readers_total',
+      'Answers given up because nobody read them.',
+      (s) => s.totals.stalledReaders,
+    ),
+    counter(
+      'gemlet_displaced_requests_total',
+      'Waiting requests refused because other API keys had fewer places in the queue.',
+      (s) => s.totals.displaced,
+    ),
+    counter(
       'vllm:spec_decode_num_drafts_total',
       'Times that the next tokens of an answer were guessed.',
       (s) => s.totals.speculation.drafts,

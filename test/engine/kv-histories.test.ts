@@ -16,12 +16,14 @@ const REACHED = [
   'copy',
   'pages',
   'preemptions',
+  'fairPreemptions',
   'pagesEvicted',
   'imageHits',
   'draftTokens',
   'acceptedTokens',
 ];
 const SCOPES = ['', 'other tenant'];
+const TENANTS = ['a', 'b', 'c'];
 
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -73,7 +75,8 @@ describe('random conversations over rows and pages', { timeout: 120_000 }, () =>
       const known: PreparedPrompt[] = [];
       const clients = Array.from({ length: random.integer(1, 5) }, async () => {
         const start = { tokens: Int32Array.of(2), images: [], assistantSpans: [] };
-        let prompt = extend(random, { ...start, scope: random.pick(SCOPES) }, []);
+        const tenant = random.pick(TENANTS);
+        let prompt = extend(random, { ...start, scope: random.pick(SCOPES), tenant }, []);
         for (let left = random.integer(1, 5); left > 0; left--) {
           const params = randomParams(random);
           if (prompt.tokens.length + params.maxTokens > CONTEXT) return;
@@ -99,7 +102,7 @@ describe('random conversations over rows and pages', { timeout: 120_000 }, () =>
           else expect(whole.startsWith(seen.slice(0, -1))).toBe(true);
           known.push(prompt);
           const answered = extend(random, prompt, idsOf(expected));
-          const forked = { ...random.pick(known), scope: prompt.scope };
+          const forked = { ...random.pick(known), scope: prompt.scope, tenant };
           prompt = random.pick([answered, answered, prompt, extend(random, forked, [])]);
           if (random.chance(0.15)) prompt = extend(random, cutBack(random, prompt), []);
         }

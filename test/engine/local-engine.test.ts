@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { fakeModelConfig } from '../../adapters/fake/config.ts';
 import type { GenerateEvent, SamplingParams } from '../../src/engine/engine.ts';
+import { createFakeClock } from '../support/fake-clock.ts';
 import type { EngineEvent } from '../../src/engine/local-engine.ts';
 import { FIRST_BYTE_ID } from '../support/byte-tokenizer.ts';
 import {
@@ -130,7 +131,7 @@ describe('local engine', () => {
   it('takes an aborted request out of the queue without running it', async () => {
     const events: EngineEvent[] = [];
     const { engine } = createTestEngine(
-      { onEvent: (event) => events.push(event) },
+      { onEvent: (event) => events.push(event), clock: createFakeClock() },
       { rowCount: 1 },
     );
     const first = reading(engine.generate(testPrompt('a'), { ...GREEDY, maxTokens: 300 }));

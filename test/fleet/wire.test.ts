@@ -11,6 +11,7 @@ const PROMPT: PreparedPrompt = {
   images: [{ position: 2, image: { rgb: new Uint8Array(0), sha256: HASH } }],
   assistantSpans: [{ start: 4, end: 6 }],
   scope: 'tenant salt',
+  tenant: 'tenant',
   session: { tenant: 't', id: 'i', turn: 'u' },
   answer: Int32Array.of(9, 10),
 };

@@ -1,5 +1,5 @@
-import { ServeError } from '../errors.ts';
-import type { EngineModel, PreparedPrompt, SamplingParams } from './engine.ts';
+import { ServeError } from '../../errors.ts';
+import type { EngineModel, PreparedPrompt, SamplingParams } from '../engine.ts';
 
 /**
  * Checks a prompt before it takes a place in the queue.
@@ -77,12 +77,22 @@ const LONGEST_RETRY_MS = 60_000;
 
 /** Builds the refusal of a request that finds the queue full. */
 export function queueFull(waiting: number, rowCount: number, meanSequenceMs: number): ServeError {
-  const expectedMs = (meanSequenceMs * (waiting + 1)) / rowCount;
   return new ServeError(
     'queue_full',
     `All ${rowCount} rows are busy and ${waiting} requests wait already. Retry later.`,
-    {
-      retryAfterMs: Math.round(Math.min(LONGEST_RETRY_MS, Math.max(SHORTEST_RETRY_MS, expectedMs))),
-    },
+    { retryAfterMs: retryMs((meanSequenceMs * (waiting + 1)) / rowCount) },
   );
+}
+
+/** Builds the refusal of a tenant's request that finds all places of its own taken. */
+export function tenantFull(count: number, meanSequenceMs: number): ServeError {
+  return new ServeError(
+    'queue_full',
+    `This API key has ${count} answers running or waiting, which is the most it may have. Retry when one is over.`,
+    { retryAfterMs: retryMs(meanSequenceMs) },
+  );
+}
+
+function retryMs(expectedMs: number): number {
+  return Math.round(Math.min(LONGEST_RETRY_MS, Math.max(SHORTEST_RETRY_MS, expectedMs)));
 }
