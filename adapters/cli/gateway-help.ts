@@ -24,5 +24,6 @@ Instead of a fleet
                              --upstream-kind where it is not found out
 
 Starting and network, as in gemlet serve
-      --hold <s>, --ping <path>, --drain-timeout <s>, --log <format>
+      --hold <s>, --ping <path>, --drain-timeout <s>, --stall-timeout <s>,
+      --log <format>
   -p, --port <port>, --host <address>, --api-key <key>, --cors <origin>`;

@@ -9,7 +9,7 @@ import { packageVersion } from './version.ts';
 
 /** Listens and passes prompts on to replicas until SIGTERM or SIGINT, then drains. */
 export async function gateway(settings: GatewaySettings): Promise<void> {
-  const { port, host, apiKeys, drainMs, addresses } = settings;
+  const { port, host, apiKeys, drainMs, stallMs, addresses } = settings;
   const stop = new AbortController();
   const onSignal = (): void => stop.abort();
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
@@ -23,6 +23,7 @@ export async function gateway(settings: GatewaySettings): Promise<void> {
       host,
       drain: (deadlineMs) => completer.drain(deadlineMs),
       drainMs,
+      ...(stallMs === null ? {} : { stallMs }),
     });
     try {
       write(`gemlet ${packageVersion()}: gateway on ${server.url}, to ${addresses.join(', ')}`);

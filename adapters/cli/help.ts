@@ -37,6 +37,11 @@ Answers
 Machine
       --slots <count>      answers computed at the same time (default: 4)
       --queue <count>      requests that may wait for a slot (default: 64)
+      --max-concurrent <n> answers of one API key that may run and wait (default: as
+                           many as slots and queue take; of a full queue the key
+                           with most places makes room for others)
+      --stall-timeout <s>  give up answers of which nothing is read for so long
+                           (default: 60; 0 never)
       --kv-budget <size>   memory for conversations that wait for their next turn
                            without a slot, such as 2GB; 0 computes them again
                            (default: a quarter of what the model leaves free)

@@ -24,6 +24,8 @@ export interface ServerSettings {
   readonly log: LogFormat | null;
   /** Keys and tokens that must not stand in the log. */
   readonly secrets: readonly string[];
+  /** Milliseconds after which a client that reads nothing is given up; null leaves the default. */
+  readonly stallMs: number | null;
 }
 
 export interface ServeOptions extends ServerSettings {
@@ -58,6 +60,7 @@ export const SERVER_FLAGS: readonly string[] = [
   'ping',
   'drain-timeout',
   'log',
+  'stall-timeout',
 ];
 export const SERVER_LISTS: readonly string[] = ['api-key', 'cors'];
 
@@ -70,6 +73,7 @@ const ENGINE_FLAGS = [
   'context',
   'slots',
   'queue',
+  'max-concurrent',
   'kv-budget',
   'kv-store',
   'kv-store-format',
@@ -102,6 +106,8 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     contextTokens: options.number('context', 2, Number.MAX_SAFE_INTEGER),
     slots: options.number('slots', 1, Number.MAX_SAFE_INTEGER),
     maxWaiting: options.number('queue', 0, Number.MAX_SAFE_INTEGER),
+    stallMs: stallTimeout(options) ?? undefined,
+    maxPerTenant: options.number('max-concurrent', 1, Number.MAX_SAFE_INTEGER),
     kvBudgetBytes: options.bytes('kv-budget'),
     kvStore: options.text('kv-store'),
     kvStoreFormat: options.choice('kv-store-format', ['exact', 'int8']),
@@ -122,6 +128,12 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     load: options.choice('load', ['eager', 'lazy']) ?? 'eager',
     idleUnloadMs: options.milliseconds('idle-unload', 1),
   };
+}
+
+/** 0 is never. */
+function stallTimeout(options: OptionReader): number | null {
+  const ms = options.milliseconds('stall-timeout', 0);
+  return ms === 0 ? Number.POSITIVE_INFINITY : ms;
 }
 
 function fleetKeys(keys: readonly string[]): readonly string[] {
@@ -150,6 +162,7 @@ export function serverOptions(options: OptionReader, environment: Environment): 
       ...options.list('fleet-key'),
       ...SECRET_VARIABLES.flatMap((name) => environment[name] ?? []),
     ],
+    stallMs: stallTimeout(options),
   };
 }
 

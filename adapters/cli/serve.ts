@@ -46,6 +46,7 @@ export async function serve(options: ServeOptions): Promise<void> {
       host,
       drain: (deadlineMs) => completer.drain(deadlineMs),
       drainMs: options.drainMs,
+      ...(options.stallMs === null ? {} : { stallMs: options.stallMs }),
     });
     try {
       const { url } = server;

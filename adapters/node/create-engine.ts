@@ -39,6 +39,8 @@ export interface LocalCompleter extends Completer {
 }
 
 const DEFAULT_MAX_WAITING = 64;
+/** A phone that was put away for a moment comes back within a minute. */
+const DEFAULT_STALL_MS = 60_000;
 /** Small files: what is not written within so long waits for nothing. */
 const SESSIONS_FLUSH_MS = 1_000;
 
@@ -111,6 +113,8 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
       toPixels: pixelsFor(imageConfig),
       clock: systemClock,
       maxWaiting: options.maxWaiting ?? DEFAULT_MAX_WAITING,
+      maxPerTenant: options.maxPerTenant ?? Number.POSITIVE_INFINITY,
+      stallMs: options.stallMs ?? DEFAULT_STALL_MS,
       kvBudgetBytes: settings.kvBudgetBytes,
       imageCacheBytes: settings.imageCacheBytes,
       ...(options.kvStore === undefined

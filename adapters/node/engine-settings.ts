@@ -22,6 +22,10 @@ export interface EngineOptions {
   readonly slots?: number;
   /** Requests that may wait for a slot; default 64. */
   readonly maxWaiting?: number;
+  /** Answers of one API key that may run and wait; default as many as slots and queue take. */
+  readonly maxPerTenant?: number;
+  /** Milliseconds after which an answer is given up whose reader takes nothing; default 60,000; Infinity never. */
+  readonly stallMs?: number;
   /**
    * Bytes of host memory for keys and values of conversations that lost their slot; default a quarter
    * of the memory that the model leaves, at most 8 GiB. 0 keeps none: such turns are computed again.

@@ -4,6 +4,7 @@ import { getRequestListener, RequestError } from '@hono/node-server';
 import { ServeError } from '../../src/errors.ts';
 import { errorResponse } from '../../src/http/error-response.ts';
 import type { FailureEvent } from '../../src/log/failure-record.ts';
+import { watchStalls } from './stall-watch.ts';
 import { toServeError } from '../../src/openai/error-body.ts';
 
 export interface ServerOptions {
@@ -21,6 +22,8 @@ export interface ServerOptions {
   readonly drainMs?: number;
   /** Hears of requests that never reach the app; must not throw. */
   readonly onEvent?: (event: FailureEvent) => void;
+  /** Milliseconds after which a client that takes nothing of its answer is cut off; 60,000 by default. */
+  readonly stallMs?: number;
 }
 
 export interface RunningServer {
@@ -37,6 +40,7 @@ const KEEP_ALIVE_MS = 75_000;
 const HEADERS_MS = 30_000;
 const REQUEST_MS = 300_000;
 const DRAIN_MS = 30_000;
+const STALL_MS = 60_000;
 
 /**
  * Serves a fetch app over HTTP/1.1.
@@ -69,6 +73,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
   });
+  const endWatch = watchStalls(sockets, options.stallMs ?? STALL_MS);
+  server.once('close', endWatch);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.headersTimeout = HEADERS_MS;
   server.requestTimeout = REQUEST_MS;

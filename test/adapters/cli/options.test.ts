@@ -21,12 +21,13 @@ describe('options of serve', () => {
       drainMs: 8000,
       log: null,
       secrets: [],
+      stallMs: null,
     });
   });
 
   it('reads every option, and the model also as the first word', () => {
     const args =
-      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --prefill-budget 100 --speculate --load lazy --idle-unload 600 --hold 0 --ping /ping --log pretty --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
+      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --prefill-budget 100 --speculate --stall-timeout 30 --max-concurrent 5 --load lazy --idle-unload 600 --hold 0 --ping /ping --log pretty --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
     expect(parseServeOptions(args.split(' '), {})).toEqual({
       engine: {
         model: 'm',
@@ -43,6 +44,8 @@ describe('options of serve', () => {
         prefillBudgetMs: 100,
         speculates: true,
         maxWaiting: 0,
+        maxPerTenant: 5,
+        stallMs: 30_000,
       },
       port: 1,
       host: 'h',
@@ -56,6 +59,7 @@ describe('options of serve', () => {
       drainMs: 8000,
       log: 'pretty',
       secrets: ['a', 'b', '0123456789abcdef', 'fedcba9876543210', 't'],
+      stallMs: 30_000,
     });
     expect(parseServeOptions(['folder'], {}).engine.model).toBe('folder');
   });
@@ -72,11 +76,17 @@ describe('options of serve', () => {
       GEMLET_HOLD: '20',
       GEMLET_PING: '/ping',
       GEMLET_LOG: 'off',
+      GEMLET_STALL_TIMEOUT: '0',
       PORT: '9',
       HF_TOKEN: 'secret',
     };
     const options = parseServeOptions(['--slots', '3'], environment);
-    expect(options.engine).toEqual({ model: 'e', token: 'secret', slots: 3 });
+    expect(options.engine).toEqual({
+      model: 'e',
+      token: 'secret',
+      slots: 3,
+      stallMs: Number.POSITIVE_INFINITY,
+    });
     expect(options.apiKeys).toEqual(['x', 'y']);
     expect(options.port).toBe(9);
     expect(options).toMatchObject({
@@ -87,6 +97,7 @@ describe('options of serve', () => {
       pingPath: '/ping',
       drainMs: 8000,
       log: 'off',
+      stallMs: Number.POSITIVE_INFINITY,
     });
     expect([speculates('1'), speculates('false'), speculates('')]).toEqual([
       true,
