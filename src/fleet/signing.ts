@@ -2,9 +2,11 @@ import { ServeError } from '../errors.ts';
 import { sha256Hex } from '../lib/sha256-hex.ts';
 
 /**
- * Requests of gateways to replicas are signed with HMAC-SHA-256 over method, path, time, nonce and a
- * digest of the content, so that whoever reaches a replica's address cannot use it, and whoever saw a
- * request cannot send it to that replica again; to another one it could, within the window. Answers are not signed: use https where others could change them.
+ * Requests of gateways to replicas are signed with HMAC-SHA-256 over method, path, time, nonce, and the
+ * content's length and digest. All of that is in the header: whoever has no fleet key is refused before a byte
+ * of what was sent is read. Whoever saw a request cannot send it to that replica again; to another one, or to
+ * one that has restarted, it could, within the window: a request that wakes a replica is older than it.
+ * Answers are not signed: use https where others could change them.
  */
 export interface Signer {
   /** Value of {@link SIGNATURE_HEADER}. */
@@ -12,8 +14,18 @@ export interface Signer {
 }
 
 export interface Verifier {
-  /** @throws ServeError invalid_api_key when it is not signed, wrongly, too old, or sent again */
-  verify(method: string, path: string, header: string | null, content: Uint8Array): Promise<void>;
+  /**
+   * Decides by the header alone whether to read what comes.
+   * @throws ServeError invalid_api_key when it is not signed, wrongly, too old, or sent again
+   */
+  admit(method: string, path: string, header: string | null): Promise<SignedContent>;
+}
+
+/** What a signature vouches for. */
+export interface SignedContent {
+  readonly sizeBytes: number;
+  /** @throws ServeError invalid_api_key unless exactly this was signed */
+  check(content: Uint8Array): Promise<void>;
 }
 
 export const SIGNATURE_HEADER = 'x-gemlet-signature';
@@ -23,7 +35,9 @@ const WINDOW_MS = 120_000;
 /** Nonces that are kept; with more requests in a window the oldest could be sent again. */
 const MAX_NONCES = 200_000;
 const MIN_KEY_LENGTH = 16;
-const PATTERN = /^v1 k=([0-9a-f]{8}), t=(\d{1,15}), n=([\w-]{16,64}), s=([0-9a-f]{64})$/;
+const PATTERN =
+  /^v2 k=([0-9a-f]{8}), t=(\d{1,15}), n=([\w-]{16,64}), l=(\d{1,10}), d=([0-9a-f]{64}), s=([0-9a-f]{64})$/;
+const OTHER_VERSION = /^v\d+ /;
 
 const encoder = new TextEncoder();
 
@@ -52,9 +66,10 @@ export function createSigner(keys: readonly string[], now: () => number): Signer
       const { id, hmac } = await loading;
       const time = String(now());
       const nonce = crypto.randomUUID();
-      const text = await signedText(method, path, time, nonce, content);
-      const signature = await crypto.subtle.sign('HMAC', hmac, encoder.encode(text));
-      return `v1 k=${id}, t=${time}, n=${nonce}, s=${toHex(new Uint8Array(signature))}`;
+      const digest = await sha256Hex(content);
+      const text = signedText(method, path, time, nonce, String(content.length), digest);
+      const signature = toHex(new Uint8Array(await crypto.subtle.sign('HMAC', hmac, text)));
+      return `v2 k=${id}, t=${time}, n=${nonce}, l=${content.length}, d=${digest}, s=${signature}`;
     },
   };
 }
@@ -77,24 +92,26 @@ export function createVerifier(keys: readonly string[], now: () => number): Veri
   }
 
   return {
-    async verify(method, path, header, content) {
+    async admit(method, path, header) {
       const match = header === null ? null : PATTERN.exec(header);
       if (match === null) {
         throw refuse(
-          'carries no signature: only gateways that share a fleet key may use this route',
+          OTHER_VERSION.test(header ?? '')
+            ? 'is signed in another way than here: run the same version of gemlet on gateway and replica'
+            : 'carries no signature: only gateways that share a fleet key may use this route',
         );
       }
-      const [, id, time = '', nonce = '', signature = ''] = match;
+      const [, id, time = '', nonce = '', length = '', digest = '', signature = ''] = match;
       if (Math.abs(Number(time) - now()) > WINDOW_MS) {
         throw refuse(`was signed more than ${WINDOW_MS / 1000} s from now: compare the clocks`);
       }
       loading ??= Promise.all(keys.map(importKey));
-      const text = encoder.encode(await signedText(method, path, time, nonce, content));
+      const text = signedText(method, path, time, nonce, length, digest);
       for (const key of await loading) {
         if (key.id !== id) continue;
         const isRight = await crypto.subtle.verify('HMAC', key.hmac, fromHex(signature), text);
         if (!isRight) continue;
-        if (isNew(nonce, Number(time) + 2 * WINDOW_MS)) return;
+        if (isNew(nonce, Number(time) + 2 * WINDOW_MS)) return contentOf(Number(length), digest);
         throw refuse('was seen before');
       }
       throw refuse('is signed with a key that is not valid here');
@@ -109,14 +126,18 @@ export async function keyedName(key: string, text: string): Promise<string> {
   return toHex(new Uint8Array(digest, 0, 16));
 }
 
-async function signedText(
-  method: string,
-  path: string,
-  time: string,
-  nonce: string,
-  content: Uint8Array,
-): Promise<string> {
-  return [method, path, time, nonce, await sha256Hex(content)].join('\n');
+function contentOf(sizeBytes: number, digest: string): SignedContent {
+  return {
+    sizeBytes,
+    async check(content) {
+      if (content.length === sizeBytes && (await sha256Hex(content)) === digest) return;
+      throw refuse('has another content than was signed');
+    },
+  };
+}
+
+function signedText(...parts: readonly string[]): Uint8Array<ArrayBuffer> {
+  return encoder.encode(parts.join('\n'));
 }
 
 async function importKey(secret: string): Promise<Key> {

@@ -9,7 +9,7 @@ import { openFrames } from '../lib/open-frames.ts';
 import { toServeError } from '../openai/error-body.ts';
 import { answerSignal } from './answer.ts';
 import type { AppEnv, AppParts } from './app-env.ts';
-import { type ReplicaParts, requireSignature, signedJson } from './replica-parts.ts';
+import { cutOff, type ReplicaParts, requireSignature, signedJson } from './replica-parts.ts';
 import type { RequestTrace } from './request-events.ts';
 
 /** Of pictures that gateways sent; one of 896 pixels a side takes 2.4 MB. */
@@ -114,16 +114,20 @@ async function readCall(
   replica: ReplicaParts,
   images: CallImages,
 ): Promise<WireCall> {
+  const signed = await requireSignature(c, replica);
+  if (signed.sizeBytes > MAX_HEADER_BYTES) {
+    throw new ServeError('body_too_large', `A header may have ${MAX_HEADER_BYTES} bytes.`);
+  }
   const stream = c.req.raw.body;
   if (stream === null) throw cutOff(null);
   const reader = createByteReader(stream);
   try {
     const length = new DataView((await reader.exactly(LENGTH_BYTES)).buffer).getUint32(0, true);
-    if (length > MAX_HEADER_BYTES) {
-      throw new ServeError('body_too_large', `A header may have ${MAX_HEADER_BYTES} bytes.`);
+    if (length !== signed.sizeBytes) {
+      throw new ServeError('invalid_request', 'The header has another length than was signed.');
     }
     const header = await reader.exactly(length);
-    await requireSignature(c, replica, header);
+    await signed.check(header);
     const call = parseCall(header);
     const sizeBytes = call.blobs.reduce((sum, blob) => sum + blob.sizeBytes, 0);
     if (sizeBytes > MAX_CALL_BYTES) {
@@ -140,10 +144,6 @@ async function readCall(
     await reader.cancel(error).catch(() => undefined);
     throw error instanceof RangeError ? cutOff(error) : error;
   }
-}
-
-function cutOff(cause: unknown): ServeError {
-  return new ServeError('invalid_request', 'The call was cut off on its way.', { cause });
 }
 
 /** What the metrics need of an event. */

@@ -5,10 +5,8 @@ import { runSessionCall } from '../fleet/session-calls.ts';
 import { sessionsOf } from '../sessions/lazy-sessions.ts';
 import type { AppEnv, AppParts } from './app-env.ts';
 import { replicaGenerateRoutes } from './replica-generate.ts';
-import { type ReplicaParts, requireSignature, signedJson } from './replica-parts.ts';
+import { type ReplicaParts, requireSignedNothing, signedJson } from './replica-parts.ts';
 import type { Route } from './route-table.ts';
-
-const NOTHING = new Uint8Array(0);
 
 /** `/replica/v1/...`: what gateways that share a fleet key ask; all of it signed, none by API key. */
 export function replicaRoutes(parts: AppParts, replica: ReplicaParts): readonly Route[] {
@@ -17,7 +15,7 @@ export function replicaRoutes(parts: AppParts, replica: ReplicaParts): readonly 
   const { generate, cancel } = replicaGenerateRoutes(parts, replica);
 
   const status: Handler<AppEnv> = async (c) => {
-    await requireSignature(c, replica, NOTHING);
+    await requireSignedNothing(c, replica);
     const stats = completer.stats?.();
     const { state } = completer;
     const body: ReplicaStatus = {
@@ -32,11 +30,11 @@ export function replicaRoutes(parts: AppParts, replica: ReplicaParts): readonly 
     return c.json(body);
   };
   const model: Handler<AppEnv> = async (c) => {
-    await requireSignature(c, replica, NOTHING);
+    await requireSignedNothing(c, replica);
     return c.json(await access.model(c.req.raw.signal));
   };
   const vocabulary: Handler<AppEnv> = async (c) => {
-    await requireSignature(c, replica, NOTHING);
+    await requireSignedNothing(c, replica);
     const bytes = await access.vocabulary(c.req.raw.signal);
     return c.body(new Uint8Array(bytes), 200, { 'content-type': 'application/octet-stream' });
   };

@@ -1,8 +1,19 @@
 import { expect, test } from 'vitest';
-import { createSigner, createVerifier, keyedName } from '../../src/fleet/signing.ts';
+import { createSigner, createVerifier, keyedName, type Verifier } from '../../src/fleet/signing.ts';
 
 const OLD = 'the key of yesterday';
 const NEW = 'the key of tomorrow!';
+/** Whether exactly this was signed. */
+async function verify(
+  verifier: Verifier,
+  method: string,
+  path: string,
+  header: string | null,
+  content: Uint8Array,
+): Promise<void> {
+  await (await verifier.admit(method, path, header)).check(content);
+}
+
 const BODY = new TextEncoder().encode('{"a":1}');
 
 function at(startMs: number): { now: () => number; pass(ms: number): void } {
@@ -30,13 +41,18 @@ test('a signature holds for exactly what was signed', async () => {
       BODY,
     ],
     ['POST', '/replica/v1/generate', header.replace('t=1000000', 't=1000001'), BODY],
+    ['POST', '/replica/v1/generate', header.replace('l=7', 'l=8'), BODY],
+    ['POST', '/replica/v1/generate', header.replace('d=', 'd=0').replace(/.,( s=)/, ',$1'), BODY],
+    ['POST', '/replica/v1/generate', header.replace('v2', 'v1'), BODY],
     ['POST', '/replica/v1/generate', '', BODY],
     ['POST', '/replica/v1/generate', header.toUpperCase(), BODY],
   ];
   for (const call of wrong) {
-    await expect(verifier.verify(...call)).rejects.toMatchObject({ code: 'invalid_api_key' });
+    // Whoever had the header would have used it up.
+    const other = createVerifier([NEW], clock.now);
+    await expect(verify(other, ...call)).rejects.toMatchObject({ code: 'invalid_api_key' });
   }
-  await verifier.verify('POST', '/replica/v1/generate', header, BODY);
+  await verify(verifier, 'POST', '/replica/v1/generate', header, BODY);
 });
 
 test('a request that was seen is refused, and so is one from another hour', async () => {
@@ -44,22 +60,23 @@ test('a request that was seen is refused, and so is one from another hour', asyn
   const signer = createSigner([NEW], clock.now);
   const verifier = createVerifier([NEW], clock.now);
   const header = await signer.sign('POST', '/x', BODY);
-  await verifier.verify('POST', '/x', header, BODY);
-  await expect(verifier.verify('POST', '/x', header, BODY)).rejects.toThrow('seen before');
+  await verify(verifier, 'POST', '/x', header, BODY);
+  await expect(verify(verifier, 'POST', '/x', header, BODY)).rejects.toThrow('seen before');
   clock.pass(119_000);
-  await expect(verifier.verify('POST', '/x', header, BODY)).rejects.toThrow('seen before');
+  await expect(verify(verifier, 'POST', '/x', header, BODY)).rejects.toThrow('seen before');
   clock.pass(2_000);
-  await expect(verifier.verify('POST', '/x', header, BODY)).rejects.toThrow('clocks');
+  await expect(verify(verifier, 'POST', '/x', header, BODY)).rejects.toThrow('clocks');
   const early = at(clock.now() + 121_000);
   const future = await createSigner([NEW], early.now).sign('POST', '/x', BODY);
-  await expect(verifier.verify('POST', '/x', future, BODY)).rejects.toThrow('clocks');
+  await expect(verify(verifier, 'POST', '/x', future, BODY)).rejects.toThrow('clocks');
 });
 
 test('keys change without a pause', async () => {
   const clock = at(0);
   const both = createVerifier([NEW, OLD], clock.now);
   for (const keys of [[OLD], [OLD, NEW], [NEW, OLD], [NEW]]) {
-    await both.verify(
+    await verify(
+      both,
       'GET',
       '/x',
       await createSigner(keys, clock.now).sign('GET', '/x', BODY),
@@ -68,7 +85,7 @@ test('keys change without a pause', async () => {
   }
   const last = createVerifier([NEW], clock.now);
   const header = await createSigner([OLD, NEW], clock.now).sign('GET', '/x', BODY);
-  await expect(last.verify('GET', '/x', header, BODY)).rejects.toThrow('not valid here');
+  await expect(verify(last, 'GET', '/x', header, BODY)).rejects.toThrow('not valid here');
 });
 
 test('short keys are no secrets', () => {
