@@ -1,17 +1,24 @@
-import type { GenerateEvent, PreparedPrompt, SamplingParams } from '../engine/engine.ts';
+import type {
+  EngineModel,
+  GenerateEvent,
+  PreparedPrompt,
+  SamplingParams,
+} from '../engine/engine.ts';
 import { ServeError } from '../errors.ts';
-import { settledWithin, LATE } from '../lib/settled-within.ts';
+import { boundedText } from '../lib/bounded-body.ts';
 import type { Clock } from '../lib/clock.ts';
 import { readLines } from '../lib/lines.ts';
+import { LATE, settledWithin } from '../lib/settled-within.ts';
 import type { Affinity, AttemptEnd, Direction, Visit } from './affinity.ts';
 import { callBlobs } from './call-blobs.ts';
-import { AttemptError, failedAnswer, failureOf, lostReplica } from './fleet-error.ts';
+import { createEventReader, type EventReader } from './event-reader.ts';
+import { AttemptError, failedAnswer, failureOf, lostAtWork, lostReplica } from './fleet-error.ts';
 import type { FleetLink } from './fleet-link.ts';
 import type { FleetWatch } from './fleet-watch.ts';
 import type { KnownImages } from './known-images.ts';
 import { REPLICA_HEADER } from './pins.ts';
 import { encodeCall } from './wire-call.ts';
-import { parseEvent } from './wire-events.ts';
+import type { WireEvent } from './wire-events.ts';
 
 export interface AttemptParts {
   readonly affinity: Affinity;
@@ -19,9 +26,12 @@ export interface AttemptParts {
   readonly watch: FleetWatch;
   readonly known: KnownImages;
   readonly clock: Clock;
+  readonly model: EngineModel;
   readonly fingerprint: string | null;
   /** Milliseconds of silence after which a replica counts as lost. */
   readonly stallMs: number;
+  /** Milliseconds that a replica may say nothing but that it is there. */
+  readonly waitMs: number;
 }
 
 export interface Attempt {
@@ -39,6 +49,7 @@ export interface Attempt {
 const GENERATE = '/replica/v1/generate';
 const CANCEL = '/replica/v1/cancel';
 const CANCEL_MS = 5_000;
+const MAX_ERROR_BYTES = 64 * 1024;
 
 /**
  * Asks one replica, and yields what it says until its last event.
@@ -49,32 +60,45 @@ export async function* attempt(
   { visit, learnAs, prompt, params, onTaken, onReplica }: Attempt,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<GenerateEvent, void, undefined> {
-  const { affinity, clock, stallMs, watch } = parts;
+  const { affinity, clock, stallMs, waitMs, watch } = parts;
   const stop = new AbortController();
   const both = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
   const direction = await affinity.apply(visit, signal);
   if (direction.replica !== null) onReplica(direction.replica);
   const id = crypto.randomUUID();
   let end: AttemptEnd = 'aborted';
+  let isTaken = false;
   try {
     const response = await open(parts, direction, { visit, prompt, params, id }, both);
+    isTaken = true;
     const named = direction.replica ?? response.headers.get(REPLICA_HEADER);
     if (named !== null) onReplica(named);
     const pin = affinity.learn(response, { ...visit, session: learnAs }, direction);
     onTaken(pin, affinity.lost(response, visit) === 'moved');
     if (response.body === null) throw lostReplica('gave no answer');
-    const lines = readLines(response.body);
+    const reader = createEventReader({
+      prompt,
+      params,
+      vocabSize: parts.model.config.text.vocabSize,
+      contextTokens: parts.model.contextTokens,
+    });
+    const lines = readLines(response.body, reader.maxLineCharacters);
+    let spokeMs = clock.now();
     try {
       for (;;) {
         const line = await settledWithin(lines.next(), stallMs, clock);
-        if (line === LATE) throw lostReplica(`said nothing for ${stallMs / 1000} s`);
-        if (line.done === true) throw lostReplica('broke off its answer');
-        const event = parse(line.value, prompt.tokens);
+        if (line === LATE) throw lostAtWork(`said nothing for ${stallMs / 1000} s`);
+        if (line.done === true) throw lostAtWork('broke off its answer');
+        const event = parse(reader, line.value);
         if (event.type === 'wait') {
           watch.note(event);
+          if (clock.now() - spokeMs > waitMs) {
+            throw lostReplica(`let the request wait for ${waitMs / 1000} s`);
+          }
         } else if (event.type === 'error') {
-          throw new AttemptError(failureOf(event.error), event.error);
+          throw new AttemptError(failureOf(event.error), event.error, true);
         } else {
+          spokeMs = clock.now();
           if (event.type === 'finish') end = 'ok';
           yield event;
           if (event.type === 'finish') return;
@@ -87,7 +111,7 @@ export async function* attempt(
     }
   } catch (error) {
     if (signal?.aborted === true) throw signal.reason;
-    const failure = asAttemptError(error);
+    const failure = asAttemptError(error, isTaken);
     end = failure.failure === 'lost' ? 'failed' : failure.failure === 'final' ? 'ok' : 'refused';
     throw failure;
   } finally {
@@ -116,7 +140,7 @@ async function open(
     const header = encodeCall({ id, fingerprint, prompt, params, blobs });
     const sending = link.send(direction, 'POST', GENERATE, header, signal, bytes);
     const response = await settledWithin(sending, stallMs, clock);
-    if (response === LATE) throw lostReplica(`did not answer for ${stallMs / 1000} s`);
+    if (response === LATE) throw lostAtWork(`did not answer for ${stallMs / 1000} s`);
     if (affinity.lost(response, visit) === 'gone') {
       await response.body?.cancel();
       throw new AttemptError('gone', new ServeError('draining', 'The replica is gone. Retry.'));
@@ -125,7 +149,7 @@ async function open(
       for (const { sha256 } of blobs) known.add(place, sha256);
       return response;
     }
-    const text = await response.text();
+    const text = await boundedText(response, MAX_ERROR_BYTES).catch(() => '');
     const missing = response.status === 409 ? missingOf(text) : null;
     if (missing === null || round > 0) throw failedAnswer(response.status, text);
     known.remove(place, missing);
@@ -142,18 +166,21 @@ function missingOf(text: string): readonly string[] | null {
   }
 }
 
-function parse(line: string, sent: Int32Array): ReturnType<typeof parseEvent> {
+function parse(reader: EventReader, line: string): WireEvent {
   try {
-    return parseEvent(line, sent);
+    return reader.read(line);
   } catch (cause) {
     throw lostReplica('said what no replica says', cause);
   }
 }
 
-function asAttemptError(error: unknown): AttemptError {
+/** @param isTaken whether the replica had begun to work on it */
+function asAttemptError(error: unknown, isTaken: boolean): AttemptError {
   if (error instanceof AttemptError) return error;
   if (ServeError.is(error)) return new AttemptError(failureOf(error), error);
-  return lostReplica('cannot be reached', error);
+  return isTaken
+    ? lostAtWork('broke off its answer', error)
+    : lostReplica('cannot be reached', error);
 }
 
 async function cancel(link: FleetLink, direction: Direction, id: string): Promise<void> {

@@ -1,5 +1,6 @@
 import { readManifest, VOCABULARY_KEY } from '../bundle/manifest.ts';
 import { ServeError } from '../errors.ts';
+import { boundedBytes, boundedText } from '../lib/bounded-body.ts';
 import { parseImageConfig } from '../image/image-config.ts';
 import { parseGenerationConfig } from '../model/generation-config.ts';
 import { parseModelConfig } from '../model/parse-config.ts';
@@ -28,6 +29,9 @@ export interface DescribeOptions {
   readonly createdSeconds: number;
 }
 
+const MAX_MODEL_BYTES = 1_000_000;
+/** Gemma's takes 5 MB. */
+const MAX_VOCABULARY_BYTES = 64 * 2 ** 20;
 const NOTHING = new Uint8Array(0);
 
 /**
@@ -79,9 +83,11 @@ export async function describeFromReplicas(
   let failure: unknown;
   for (const target of affinity.targets()) {
     try {
-      const served = parseServedModel(await (await get(link, target, 'model', signal)).json());
+      const served = parseServedModel(
+        JSON.parse(await boundedText(await get(link, target, 'model', signal), MAX_MODEL_BYTES)),
+      );
       const answer = await get(link, target, 'vocabulary', signal);
-      const bytes = new Uint8Array(await answer.arrayBuffer());
+      const bytes = await boundedBytes(answer, MAX_VOCABULARY_BYTES);
       return { ...served, tokenizer: createTokenizer(loadVocabulary(bytes)) };
     } catch (error) {
       signal.throwIfAborted();
@@ -102,7 +108,7 @@ async function get(
 ): Promise<Response> {
   const response = await link.send(target, 'GET', `/replica/v1/${what}`, NOTHING, signal);
   if (response.ok) return response;
-  throw failedAnswer(response.status, await response.text()).reason;
+  throw failedAnswer(response.status, await boundedText(response, MAX_MODEL_BYTES)).reason;
 }
 
 function lacks(source: ObjectSource, file: string): ServeError {

@@ -15,11 +15,14 @@ export class AttemptError extends Error {
   override readonly name: string = 'AttemptError';
   readonly failure: AttemptFailure;
   readonly reason: ServeError;
+  /** It was lost while it worked on the request, which may be why. */
+  readonly wasAtWork: boolean;
 
-  constructor(failure: AttemptFailure, reason: ServeError) {
+  constructor(failure: AttemptFailure, reason: ServeError, wasAtWork = false) {
     super(reason.message, { cause: reason });
     this.failure = failure;
     this.reason = reason;
+    this.wasAtWork = wasAtWork;
   }
 }
 
@@ -51,6 +54,12 @@ export function lostReplica(what: string, cause?: unknown): AttemptError {
     ...(cause === undefined ? {} : { cause }),
   });
   return new AttemptError('lost', reason);
+}
+
+/** The same, for a replica that had the request. */
+export function lostAtWork(what: string, cause?: unknown): AttemptError {
+  const { failure, reason } = lostReplica(what, cause);
+  return new AttemptError(failure, reason, true);
 }
 
 /**

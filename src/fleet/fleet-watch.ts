@@ -1,5 +1,6 @@
 import type { CompleterState } from '../completer.ts';
 import { ServeError } from '../errors.ts';
+import { boundedText } from '../lib/bounded-body.ts';
 import { abortable } from '../lib/abortable.ts';
 import type { Clock } from '../lib/clock.ts';
 import { LATE, settledWithin } from '../lib/settled-within.ts';
@@ -7,6 +8,7 @@ import type { LoadProgress } from '../load-progress.ts';
 import type { Affinity, ReplicaStatus, Target } from './affinity.ts';
 import type { FleetLink } from './fleet-link.ts';
 import type { FleetEvent } from './remote-engine.ts';
+import { parseStatus } from './replica-status.ts';
 
 /** What is known of how the fleet is, and the one call that wakes it, however many wait. */
 export interface FleetWatch {
@@ -47,6 +49,7 @@ export interface FleetWatchOptions {
   readonly onEvent?: (event: FleetEvent) => void;
 }
 
+const MAX_STATUS_BYTES = 64 * 1024;
 const STATUS = '/replica/v1/status';
 const NOTHING = new Uint8Array(0);
 const FIRST_WAIT_MS = 100;
@@ -91,13 +94,13 @@ export function createFleetWatch(options: FleetWatchOptions): FleetWatch {
     try {
       const both = AbortSignal.any([signal, over.signal]);
       const asking = link.send(target, 'GET', STATUS, NOTHING, both).then(async (response) => {
-        if (response.ok) return (await response.json()) as ReplicaStatus;
+        if (response.ok) return parseStatus(await boundedText(response, MAX_STATUS_BYTES));
         await response.body?.cancel();
         throw new Error(`it answered ${response.status}`);
       });
       const status = await settledWithin(asking, ANSWER_MS, clock);
       if (status === LATE) throw new Error(`it did not answer for ${ANSWER_MS / 1000} s`);
-      if (typeof status?.replica !== 'string') throw new Error('it answered as no replica does');
+      if (status === null) throw new Error('it answered as no replica does');
       sayUp(target.url);
       return status;
     } catch (error) {

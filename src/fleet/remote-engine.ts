@@ -16,6 +16,7 @@ import { attempt, type AttemptParts } from './attempt.ts';
 import { AttemptError, type AttemptFailure } from './fleet-error.ts';
 import type { FleetLink } from './fleet-link.ts';
 import type { FleetWatch } from './fleet-watch.ts';
+import { createLostCalls } from './lost-calls.ts';
 import { createKnownImages } from './known-images.ts';
 import { createPlaces, type Place } from './place.ts';
 import type { SessionTable } from './session-table.ts';
@@ -39,6 +40,8 @@ export interface RemoteEngineOptions {
   readonly maxAttempts?: number;
   /** Milliseconds of silence after which a replica counts as lost; it speaks every 5 s. Default 20 s. */
   readonly stallMs?: number;
+  /** Milliseconds that a replica may say nothing of an answer but that it is there; default 15 minutes. */
+  readonly waitMs?: number;
   /** Whether conversations without a name go back to where they were; default true. */
   readonly remembersUnnamed?: boolean;
   /** Observes; must not throw. */
@@ -58,6 +61,9 @@ export type FleetEvent =
 
 const MAX_ATTEMPTS = 6;
 const STALL_MS = 20_000;
+const WAIT_MS = 15 * 60_000;
+/** Replicas that one request may be lost with, before anything was said of its answer. */
+const MAX_LOST_AT_WORK = 2;
 /** Before the second attempt and on; the first retry is at once. */
 const FIRST_BACKOFF_MS = 50;
 /** Ids of answers to remember, in all. */
@@ -86,9 +92,12 @@ export function createRemoteEngine(options: RemoteEngineOptions): RemoteEngine {
     watch,
     known: createKnownImages(),
     clock,
+    model,
     fingerprint: options.fingerprint,
+    waitMs: options.waitMs ?? WAIT_MS,
     stallMs: options.stallMs ?? STALL_MS,
   };
+  const lostCalls = createLostCalls(clock);
   let state: 'ready' | 'draining' | 'closed' = 'ready';
   const stop = new AbortController();
   const running = new Set<object>();
@@ -103,8 +112,9 @@ export function createRemoteEngine(options: RemoteEngineOptions): RemoteEngine {
   /** Decides what follows a failed attempt. @throws what ends the answer */
   async function recover(
     error: unknown,
-    tries: { count: number },
+    tries: Tries,
     place: Place,
+    soFar: AnswerSoFar,
     signal: AbortSignal,
   ): Promise<void> {
     signal.throwIfAborted();
@@ -114,6 +124,9 @@ export function createRemoteEngine(options: RemoteEngineOptions): RemoteEngine {
     onEvent({ type: 'attempt-failed', failure, error: reason });
     if (failure === 'final') throw reason;
     if (failure === 'gone') place.pin = null;
+    if (isAttempt && error.wasAtWork && failure === 'lost' && !soFar.hasBegun) {
+      await countLoss(tries, soFar.prompt, reason);
+    }
     const isNobodyLeft = failure === 'lost' && tries.count + 1 >= options.affinity.targets().length;
     if (failure === 'cold' || isNobodyLeft) {
       watch.noteCold();
@@ -126,6 +139,18 @@ export function createRemoteEngine(options: RemoteEngineOptions): RemoteEngine {
     }
   }
 
+  /**
+   * A replica was lost with a request of which nothing came. It may be the request that did it: pictures in the
+   * client's own files are not tried again, all else once. @throws what ends the answer
+   */
+  async function countLoss(tries: Tries, prompt: PreparedPrompt, reason: unknown): Promise<void> {
+    tries.lostAtWork++;
+    const hasFiles = prompt.images.some(({ image }) => image.original !== undefined);
+    if (tries.lostAtWork < MAX_LOST_AT_WORK && !hasFiles) return;
+    if (tries.lostAtWork >= MAX_LOST_AT_WORK) await lostCalls.note(prompt);
+    throw reason;
+  }
+
   async function* answer(
     place: Place,
     soFar: AnswerSoFar,
@@ -133,7 +158,7 @@ export function createRemoteEngine(options: RemoteEngineOptions): RemoteEngine {
     signal: AbortSignal,
   ): AsyncGenerator<GenerateEvent, void, undefined> {
     const avoid = new Set<string>();
-    const tries = { count: 0 };
+    const tries = { count: 0, lostAtWork: 0 };
     for (;;) {
       const { prompt } = soFar;
       let replica: string | null = null;
@@ -167,7 +192,7 @@ export function createRemoteEngine(options: RemoteEngineOptions): RemoteEngine {
         }
         return;
       } catch (error) {
-        await recover(error, tries, place, signal);
+        await recover(error, tries, place, soFar, signal);
         if (replica !== null) avoid.add(replica);
         soFar.restart();
         if (soFar.hasBegun) {
@@ -189,6 +214,7 @@ export function createRemoteEngine(options: RemoteEngineOptions): RemoteEngine {
     running.add(call);
     try {
       both.throwIfAborted();
+      await lostCalls.refuse(asked);
       const place = await places.open(asked, both);
       try {
         const soFar = createAnswerSoFar(resolve(asked, params), vision);
@@ -234,6 +260,12 @@ export function createRemoteEngine(options: RemoteEngineOptions): RemoteEngine {
       stop.abort(notServing('closed'));
     },
   };
+}
+
+interface Tries {
+  count: number;
+  /** Replicas that had the request when they were lost. */
+  lostAtWork: number;
 }
 
 /** Errors of placing: nobody is up, or nobody has room. */

@@ -1,4 +1,5 @@
 import { ServeError } from '../errors.ts';
+import { boundedText } from '../lib/bounded-body.ts';
 import type {
   SessionControl,
   SessionCursor,
@@ -26,6 +27,8 @@ interface Found {
 }
 
 const PAGE = 1_000;
+/** A page of sessions with 16 KB of metadata each. */
+const MAX_ANSWER_BYTES = 32 * 2 ** 20;
 
 /**
  * The sessions of a fleet: each replica keeps those it answered, so all are asked. A conversation that
@@ -38,8 +41,9 @@ export function createRemoteSessions(options: RemoteSessionsOptions): SessionCon
     const bytes = new TextEncoder().encode(JSON.stringify(body));
     const both = signal ?? new AbortController().signal;
     const response = await link.send(target, 'POST', '/replica/v1/sessions', bytes, both);
-    if (!response.ok) throw failedAnswer(response.status, await response.text()).reason;
-    const { result } = (await response.json()) as { readonly result: T };
+    const text = await boundedText(response, MAX_ANSWER_BYTES);
+    if (!response.ok) throw failedAnswer(response.status, text).reason;
+    const { result } = JSON.parse(text) as { readonly result: T };
     return result;
   }
 

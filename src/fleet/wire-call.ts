@@ -39,20 +39,27 @@ const NO_PIXELS = new Uint8Array(0);
 
 const id = z.int().check(z.gte(0), z.lte(2 ** 31 - 1));
 const hash = z.string().check(z.regex(/^[0-9a-f]{64}$/));
-const number = z.number();
+const between = (least: number, most: number): z.ZodMiniNumber<number> =>
+  z.number().check(z.gte(least), z.lte(most));
+const name = z.string().check(z.maxLength(1_024));
 const span = z.object({ start: id, end: id });
-const logitBias = z.array(z.tuple([id, number]));
+const logitBias = z.array(z.tuple([id, between(-100, 100)])).check(z.maxLength(1_024));
+const stop = z
+  .string()
+  .check(z.minLength(1), z.maxLength(8_192), z.regex(/^[A-Za-z0-9+/]+={0,2}$/))
+  .check(z.refine((text) => text.length % 4 === 0));
+const topCount = z.nullable(z.int().check(z.gte(0), z.lte(20)));
 
 const schema = z.object({
   version: z.literal(WIRE_VERSION),
   id: z.string().check(z.regex(/^[\w-]{1,64}$/)),
-  fingerprint: z.nullable(z.string()),
+  fingerprint: z.nullable(name),
   tokens: z.array(id),
   answer: z.nullable(z.array(id)),
   spans: z.array(span),
-  scope: z.string(),
-  tenant: z.string(),
-  session: z.nullable(z.object({ tenant: z.string(), id: z.string(), turn: z.string() })),
+  scope: name,
+  tenant: name,
+  session: z.nullable(z.object({ tenant: name, id: name, turn: name })),
   images: z.array(
     z.object({
       position: id,
@@ -64,20 +71,20 @@ const schema = z.object({
   ),
   params: z.object({
     maxTokens: id,
-    temperature: number,
-    topK: number,
-    topP: number,
-    minP: number,
-    repetitionPenalty: number,
-    presencePenalty: number,
-    frequencyPenalty: number,
+    temperature: between(0, 2),
+    topK: id,
+    topP: between(0, 1),
+    minP: between(0, 1),
+    repetitionPenalty: z.number().check(z.gt(0), z.lte(10)),
+    presencePenalty: between(-2, 2),
+    frequencyPenalty: between(-2, 2),
     logitBias,
-    seed: number,
-    stop: z.array(z.string()),
-    stopIds: z.array(id),
+    seed: z.int().check(z.gte(0), z.lte(2 ** 32 - 1)),
+    stop: z.array(stop).check(z.maxLength(64)),
+    stopIds: z.array(id).check(z.maxLength(1_024)),
     ignoreEos: z.boolean(),
-    logprobs: z.nullable(number),
-    promptLogprobs: z.nullable(number),
+    logprobs: topCount,
+    promptLogprobs: topCount,
   }),
   blobs: z
     .array(z.object({ sha256: hash, sizeBytes: z.int().check(z.gte(0), z.lte(MAX_BLOB_BYTES)) }))

@@ -1,8 +1,6 @@
 import { expect, test } from 'vitest';
-import type { GenerateEvent, PreparedPrompt, SamplingParams } from '../../src/engine/engine.ts';
-import { ServeError } from '../../src/errors.ts';
+import type { PreparedPrompt, SamplingParams } from '../../src/engine/engine.ts';
 import { encodeCall, LENGTH_BYTES, parseCall } from '../../src/fleet/wire-call.ts';
-import { encodeEvent, parseEvent, type WireEvent } from '../../src/fleet/wire-events.ts';
 
 const HASH = 'ab'.repeat(32);
 
@@ -27,7 +25,7 @@ const PARAMS: SamplingParams = {
   frequencyPenalty: 2,
   logitBias: new Map([[3, -100]]),
   seed: 2 ** 32 - 1,
-  stop: [Uint8Array.of(255, 0, 10), new Uint8Array(0)],
+  stop: [Uint8Array.of(255, 0, 10), Uint8Array.of(1)],
   stopIds: [4],
   ignoreEos: true,
   logprobs: 2,
@@ -61,45 +59,16 @@ test('a call that is none is refused by name', () => {
     ['blobs.0.sizeBytes', { ...header, blobs: [{ sha256: HASH, sizeBytes: 2 ** 40 }] }],
     ['id', { ...header, id: '../x' }],
     ['params.seed', { ...header, params: { ...header.params, seed: null } }],
+    ['params.seed', { ...header, params: { ...header.params, seed: 0.5 } }],
+    ['params.stop.0', { ...header, params: { ...header.params, stop: ['%%%'] } }],
+    ['params.stop.0', { ...header, params: { ...header.params, stop: [''] } }],
+    ['params.logprobs', { ...header, params: { ...header.params, logprobs: 1e6 } }],
+    ['params.temperature', { ...header, params: { ...header.params, temperature: -1 } }],
+    ['params.logitBias.0.1', { ...header, params: { ...header.params, logitBias: [[3, 101]] } }],
   ];
   for (const [field, value] of wrong) {
     const bytes = new TextEncoder().encode(JSON.stringify(value));
     expect(() => parseCall(bytes)).toThrow(`has a wrong ${field}`);
   }
   expect(() => parseCall(Uint8Array.of(255, 1))).toThrow('is no JSON');
-});
-
-test('events come back as they were', () => {
-  const sent = PROMPT.tokens;
-  const logprobs = { logprob: -1.5, top: [{ id: 3, logprob: Number.NEGATIVE_INFINITY }] };
-  const timings = { queueMs: 1, prefillMs: 2, decodeMs: 3 };
-  const begin = { promptTokens: 6, cachedTokens: 2, store: null, promptLogprobs: [null, logprobs] };
-  const finish: GenerateEvent = {
-    type: 'finish',
-    reason: 'stop',
-    bytes: Uint8Array.of(240, 159),
-    stopIndex: null,
-    stopId: 106,
-    promptTokens: 6,
-    cachedTokens: 2,
-    completionTokens: 3,
-    timings,
-  };
-  const events: WireEvent[] = [
-    { type: 'prefill-end', tokens: sent, ...begin },
-    { type: 'prefill-end', tokens: Int32Array.of(2, 6, 8, 8, 7, 301), ...begin },
-    { type: 'token', id: 7, bytes: Uint8Array.of(0xe2, 0x82), logprobs },
-    { type: 'token', id: 7, bytes: new Uint8Array(0), logprobs: null },
-    finish,
-    { type: 'wait', state: 'loading', progress: null },
-  ];
-  for (const event of events) expect(parseEvent(encodeEvent(event, sent), sent)).toEqual(event);
-  const error = new ServeError('queue_full', 'Full.', { param: 'x', retryAfterMs: 700 });
-  const back = parseEvent(encodeEvent({ type: 'error', error }, sent), sent);
-  expect(back).toMatchObject({
-    type: 'error',
-    error: { code: 'queue_full', message: 'Full.', param: 'x', retryAfterMs: 700 },
-  });
-  expect(() => parseEvent('{"type":"joke"}', sent)).toThrow(SyntaxError);
-  expect(() => parseEvent('<html>', sent)).toThrow(SyntaxError);
 });
