@@ -30,16 +30,16 @@ async function send(
   path: string,
   signature: string | null,
 ): Promise<[status: number, pulls: number]> {
-  const { body, pulls } = endless();
+  const source = endless();
   const headers = signature === null ? {} : { [SIGNATURE_HEADER]: signature };
   const request = new Request(`http://replica/replica/v1/${path}`, {
     method: 'POST',
     headers,
-    body,
+    body: source.body,
     duplex: 'half',
   });
   const { status } = await replica().fetch(request);
-  return [status, pulls()];
+  return [status, source.pulls()];
 }
 
 async function signatureOf(key: string, path: string, nowMs = Date.now()): Promise<string> {
