@@ -7,7 +7,7 @@ import { chatRoute } from './http/chat-route.ts';
 import type { ColdTiming } from './http/cold.ts';
 import { completionsRoute } from './http/completions-route.ts';
 import { abortedResponse, errorResponse } from './http/error-response.ts';
-import { healthRoute, pingRoute } from './http/health-route.ts';
+import { healthRoute, pingRoute, versionRoute } from './http/health-route.ts';
 import { deleteJobRoute, jobRoute } from './http/job-routes.ts';
 import { metricsRoute } from './http/metrics-route.ts';
 import { modelRoute, modelsRoute } from './http/models-route.ts';
@@ -23,13 +23,21 @@ import { createJobs } from './jobs.ts';
 import { type Clock, systemClock } from './lib/clock.ts';
 import { createServingMetrics } from './metrics/serving-metrics.ts';
 import { toServeError } from './openai/error-body.ts';
-import { DEFAULT_LIMITS, type RequestLimits } from './openai/request-context.ts';
+import {
+  type AcceptedModels,
+  DEFAULT_LIMITS,
+  type RequestLimits,
+} from './openai/request-context.ts';
 
-export type { AppEnv, AppEvent, ColdTiming, RequestLimits, StreamTiming };
+export type { AcceptedModels, AppEnv, AppEvent, ColdTiming, RequestLimits, StreamTiming };
 
 export interface AppOptions {
   /** What answers: our engine or another OpenAI-compatible server. */
   readonly completer: Completer;
+  /** What clients may call the model beside its own name, which answers bear; left out, nothing. */
+  readonly models?: Partial<AcceptedModels>;
+  /** Of the program, for `/version` and fingerprints of answers. */
+  readonly version?: string;
   /** Accepted API keys; left out, everyone is let in. */
   readonly apiKeys?: readonly string[];
   /** Web origins that may call from browsers, `'*'` for all; left out, none. */
@@ -61,6 +69,8 @@ export interface AppOptions {
 
 const STREAM_TIMING: StreamTiming = { graceMs: 2_000, heartbeatMs: 15_000 };
 const COLD_TIMING: ColdTiming = { holdMs: 30_000 };
+/** vLLM, SGLang, TGI and llama.cpp have them. */
+const READY_PATHS = ['/health', '/v1/health', '/ping'];
 
 /**
  * Creates the HTTP API as a Hono app; its `fetch` runs on any runtime.
@@ -78,6 +88,8 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     clock,
     randomSeed: options.randomSeed ?? secureSeed,
+    models: { aliases: [], acceptsAny: false, ...options.models },
+    version: options.version ?? '',
     stream: { ...STREAM_TIMING, ...options.stream },
     cold: { ...COLD_TIMING, ...options.cold },
     jobs: createJobs({ clock }),
@@ -97,11 +109,17 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     { method: 'GET', path: '/health/ready', handler: healthRoute(parts, 'ready') },
     { method: 'GET', path: '/health/live', handler: healthRoute(parts, 'live') },
     { method: 'GET', path: '/openapi.json', handler: openApiRoute(parts) },
+    { method: 'GET', path: '/version', handler: versionRoute(parts) },
   ];
   if (metrics !== null) {
     routes.push({ method: 'GET', path: '/metrics', handler: metricsRoute(metrics) });
   }
   const openPaths = new Set(['/health/live', '/health/ready']);
+  // Names by which clients and orchestrators of other servers ask the same.
+  for (const path of READY_PATHS.filter((known) => known !== options.pingPath)) {
+    routes.push({ method: 'GET', path, handler: healthRoute(parts, 'ready') });
+    openPaths.add(path);
+  }
   const probePaths = new Set([...openPaths, '/health/startup', '/metrics', '/replica/v1/status']);
   if (options.fleetKeys !== undefined) {
     // Signed, and so of no use to whoever has no key.
@@ -126,7 +144,7 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
 
   app.onError((error, c) => {
     if (c.req.raw.signal.aborted) return abortedResponse();
-    return errorResponse(toServeError(error));
+    return errorResponse(toServeError(error), { path: c.req.path });
   });
   return app;
 }

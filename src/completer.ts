@@ -53,6 +53,8 @@ export interface ModelCard {
   /** Longest prompt plus completion, in tokens. */
   readonly contextTokens: number;
   readonly precision: string;
+  /** Equal fingerprints, equal checkpoint; absent where it is not known. */
+  readonly fingerprint?: string;
   readonly acceptsImages: boolean;
   /** Ids 0..vocabSize-1 are valid. */
   readonly vocabSize: number;

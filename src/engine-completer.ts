@@ -150,7 +150,9 @@ function toSamplingParams(
     ...sampling,
     stop: sampling.stop.map((text) => encoder.encode(text)),
     // With nothing left, ask for one: the engine's refusal then names the numbers.
-    maxTokens: sampling.maxTokens ?? Math.max(1, Math.min(room, card.defaults.maxTokens)),
+    maxTokens:
+      sampling.maxTokens ??
+      Math.max(1, sampling.minTokens, Math.min(room, card.defaults.maxTokens)),
   };
 }
 

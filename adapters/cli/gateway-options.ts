@@ -7,7 +7,13 @@ import { createTokenEcho } from '../../src/fleet/token-echo.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import type { GatewayOptions } from '../node/create-gateway.ts';
 import type { UpstreamOptions } from '../node/open-upstream.ts';
-import { SERVER_FLAGS, SERVER_LISTS, serverOptions, type ServerSettings } from './options.ts';
+import {
+  SERVER_FLAGS,
+  SERVER_LISTS,
+  SERVER_SWITCHES,
+  serverOptions,
+  type ServerSettings,
+} from './options.ts';
 import { type Environment, type OptionReader, readOptions, UsageError } from './read-options.ts';
 
 export interface GatewaySettings extends ServerSettings {
@@ -42,6 +48,7 @@ export function parseGatewayOptions(
       'upstream-model',
     ],
     lists: [...SERVER_LISTS, 'replica', 'fleet-key', 'replica-header'],
+    switches: SERVER_SWITCHES,
     short: { port: 'p' },
   });
   const { positionals } = options;

@@ -24,6 +24,8 @@ Model
                            checkpoint, hf:org/name[@revision], or the https
                            URL of such a folder
       --name <id>          what clients call it (default: the folder's name)
+      --alias <name>       another name for it; may be given several times
+      --any-model          take any name, such as gpt-4o; answers bear its own
       --hf-token <token>   read token for gated repositories (also HF_TOKEN)
 
 Answers

@@ -14,6 +14,10 @@ export interface ServerSettings {
   readonly host: string;
   readonly apiKeys: readonly string[];
   readonly corsOrigins: readonly string[];
+  /** Other names that clients may call the model by. */
+  readonly aliases: readonly string[];
+  /** They may call it anything. */
+  readonly acceptsAnyModel: boolean;
   /** How long answers that are no streams wait for the model; null leaves the app's default. */
   readonly holdMs: number | null;
   /** Path of the load balancer's probe; null has none. */
@@ -62,7 +66,8 @@ export const SERVER_FLAGS: readonly string[] = [
   'log',
   'stall-timeout',
 ];
-export const SERVER_LISTS: readonly string[] = ['api-key', 'cors'];
+export const SERVER_LISTS: readonly string[] = ['api-key', 'cors', 'alias'];
+export const SERVER_SWITCHES: readonly string[] = ['any-model'];
 
 const ENGINE_FLAGS = [
   'model',
@@ -91,7 +96,7 @@ export function parseServeOptions(args: readonly string[], environment: Environm
   const options = readOptions(args, environment, {
     texts: [...SERVER_FLAGS, ...ENGINE_FLAGS, 'load', 'idle-unload'],
     lists: [...SERVER_LISTS, 'fleet-key'],
-    switches: ['speculate'],
+    switches: [...SERVER_SWITCHES, 'speculate'],
     short: { model: 'm', port: 'p' },
   });
   const { positionals } = options;
@@ -145,6 +150,8 @@ function fleetKeys(keys: readonly string[]): readonly string[] {
 export function serverOptions(options: OptionReader, environment: Environment): ServerSettings {
   const apiKeys = options.list('api-key');
   if (apiKeys.some((key) => key === '')) throw new UsageError('--api-key must not be empty.');
+  const aliases = options.list('alias');
+  if (aliases.some((name) => name === '')) throw new UsageError('--alias must not be empty.');
   return {
     port:
       options.number('port', 0, MAX_PORT) ??
@@ -153,6 +160,8 @@ export function serverOptions(options: OptionReader, environment: Environment): 
     host: options.text('host') ?? '127.0.0.1',
     apiKeys,
     corsOrigins: options.list('cors'),
+    aliases,
+    acceptsAnyModel: options.isOn('any-model') ?? false,
     holdMs: options.milliseconds('hold', 0),
     pingPath: options.text('ping') ?? null,
     drainMs: options.milliseconds('drain-timeout', 1) ?? DEFAULT_DRAIN_MS,

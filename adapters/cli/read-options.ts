@@ -49,10 +49,7 @@ export function readOptions(
   for (const flag of flags.switches ?? []) spec[flag] = { type: 'boolean' };
   const { values, positionals } = parse(args, spec);
 
-  const text = (
-    flag: string,
-    variable = `GEMLET_${flag.toUpperCase().replaceAll('-', '_')}`,
-  ): string | undefined => {
+  const text = (flag: string, variable = variableOf(flag)): string | undefined => {
     const given = values[flag];
     if (typeof given === 'string') return given;
     const fromEnvironment = environment[variable];
@@ -129,8 +126,12 @@ function byteSize(name: string, text: string | undefined): number | undefined {
   return Math.floor(Number(amount) * factor);
 }
 
+function variableOf(flag: string): string {
+  return `GEMLET_${flag.toUpperCase().replaceAll('-', '_')}`;
+}
+
 function yesOrNo(flag: string, text: string | undefined): boolean | undefined {
-  const variable = `GEMLET_${flag.toUpperCase()}`;
+  const variable = variableOf(flag);
   const answer = choice(variable, text, ['1', '0', 'true', 'false']);
   return answer === undefined ? undefined : answer === '1' || answer === 'true';
 }

@@ -84,10 +84,13 @@ export function appOf(
   options: ServerSettings & { readonly fleetKeys?: readonly string[] },
   onEvent: RequestLog,
 ): ReturnType<typeof createApp> {
-  const { apiKeys, corsOrigins, holdMs, pingPath, fleetKeys = [] } = options;
+  const { apiKeys, corsOrigins, aliases, acceptsAnyModel, holdMs, pingPath } = options;
+  const { fleetKeys = [] } = options;
   return createApp({
     completer,
     onEvent,
+    version: packageVersion(),
+    models: { aliases, acceptsAny: acceptsAnyModel },
     ...(apiKeys.length === 0 ? {} : { apiKeys }),
     ...(corsOrigins.length === 0
       ? {}

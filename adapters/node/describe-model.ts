@@ -45,12 +45,13 @@ export function cardOf(
   settings: EngineSettings,
   id: string,
 ): ModelCard {
-  const { config, defaults } = checkpoint;
+  const { config, defaults, fingerprint } = checkpoint;
   return {
     id,
     createdSeconds: Math.floor(Date.now() / 1000),
     contextTokens: settings.contextTokens,
     precision: settings.precision,
+    fingerprint,
     acceptsImages: config.vision !== null,
     vocabSize: config.text.vocabSize,
     defaults,

@@ -33,6 +33,7 @@ export function samplingFields({ kind, sampling }: UpstreamCall): JsonObject {
     top_k: topK === 0 ? -1 : topK,
     repetition_penalty: repetitionPenalty,
     ...(stopIds.length > 0 ? { stop_token_ids: stopIds } : {}),
+    ...(sampling.allowedIds === null ? {} : { allowed_token_ids: sampling.allowedIds }),
   };
 }
 

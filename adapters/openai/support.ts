@@ -9,6 +9,9 @@ type Field =
   | 'presence_penalty'
   | 'logit_bias'
   | 'stop_token_ids'
+  | 'allowed_token_ids'
+  | 'min_tokens'
+  | 'include_stop_str_in_output'
   | 'ignore_eos'
   | 'logprobs'
   | 'echo'
@@ -25,15 +28,23 @@ const LACKING: Readonly<
   gemlet: { ids: [], text: [], chat: [] },
   vllm: { ids: [], text: [], chat: [] },
   sglang: {
-    ids: [],
-    text: ['echo', 'return_token_ids', 'add_special_tokens'],
-    chat: ['return_token_ids', 'add_generation_prompt'],
+    ids: ['allowed_token_ids'],
+    text: ['allowed_token_ids', 'echo', 'return_token_ids', 'add_special_tokens'],
+    chat: ['allowed_token_ids', 'return_token_ids', 'add_generation_prompt'],
   },
   // It has one cache for all.
   'llama.cpp': {
-    ids: ['stop_token_ids', 'echo', 'cache_salt'],
-    text: ['stop_token_ids', 'echo', 'return_token_ids', 'cache_salt', 'add_special_tokens'],
+    ids: ['allowed_token_ids', 'stop_token_ids', 'echo', 'cache_salt'],
+    text: [
+      'allowed_token_ids',
+      'stop_token_ids',
+      'echo',
+      'return_token_ids',
+      'cache_salt',
+      'add_special_tokens',
+    ],
     chat: [
+      'allowed_token_ids',
       'stop_token_ids',
       'return_token_ids',
       'cache_salt',
@@ -42,8 +53,9 @@ const LACKING: Readonly<
     ],
   },
   tgi: {
-    ids: [],
+    ids: ['allowed_token_ids'],
     text: [
+      'allowed_token_ids',
       'top_k',
       'min_p',
       'presence_penalty',
@@ -58,6 +70,7 @@ const LACKING: Readonly<
     ],
     // In its chat, presence_penalty sets the repetition penalty, by another scale.
     chat: [
+      'allowed_token_ids',
       'top_k',
       'min_p',
       'repetition_penalty',
@@ -77,6 +90,9 @@ const LACKING: Readonly<
     chat: openAiLacks(),
   },
 };
+
+/** What no kind can: stop strings are looked for here, where nothing is known of either. */
+const NEVER: readonly Field[] = ['min_tokens', 'include_stop_str_in_output'];
 
 /** Whether a client's choice can be passed on at all; a card's defaults must then leave it off. */
 export function canSample(kind: UpstreamKind, field: 'top_k' | 'min_p'): boolean {
@@ -103,6 +119,9 @@ export function refuseLacking(
     ['presence_penalty', sampling.presencePenalty !== 0],
     ['logit_bias', sampling.logitBias.size > 0],
     ['stop_token_ids', sampling.stopIds.length > 0],
+    ['allowed_token_ids', sampling.allowedIds !== null],
+    ['min_tokens', sampling.minTokens > 0],
+    ['include_stop_str_in_output', sampling.includesStop],
     ['ignore_eos', sampling.ignoreEos],
     ['logprobs', sampling.logprobs !== null],
     ['echo', sampling.promptLogprobs !== null],
@@ -117,7 +136,7 @@ export function refuseLacking(
     ['add_special_tokens', prompt.type === 'text' && !prompt.addBos],
   ];
   for (const [field, isWanted] of wanted) {
-    if (isWanted && LACKING[kind][prompt.type].includes(field)) {
+    if (isWanted && (NEVER.includes(field) || LACKING[kind][prompt.type].includes(field))) {
       throw lacking(field, kind, 'leave it out');
     }
   }
@@ -136,6 +155,7 @@ function openAiLacks(): readonly Field[] {
     'top_k',
     'min_p',
     'repetition_penalty',
+    'allowed_token_ids',
     'stop_token_ids',
     'ignore_eos',
     'echo',

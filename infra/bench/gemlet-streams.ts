@@ -108,7 +108,10 @@ export function greedy(maxTokens: number): SamplingParams {
     seed: 0,
     stop: [],
     stopIds: [],
+    allowedIds: null,
+    minTokens: 0,
     ignoreEos: true,
+    includesStop: false,
     logprobs: null,
     promptLogprobs: null,
   };

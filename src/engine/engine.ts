@@ -188,8 +188,14 @@ export interface SamplingParams {
   readonly stop: readonly Uint8Array[];
   /** Ids that end the output, beside the model's own; they stay out of the text. */
   readonly stopIds: readonly number[];
+  /** Ids that may be chosen; null allows all. */
+  readonly allowedIds: readonly number[] | null;
+  /** Tokens before which neither an id nor a stop string ends the output; at most `maxTokens`. */
+  readonly minTokens: number;
   /** Keeps going past the model's end-of-sequence ids. */
   readonly ignoreEos: boolean;
+  /** The output ends after the stop string, or the text of the stop id, instead of before it. */
+  readonly includesStop: boolean;
   /** Alternatives to report per generated token, 0..20; null reports no log probabilities. */
   readonly logprobs: number | null;
   /** Alternatives to report per prompt token, 0..20; null reports none. */

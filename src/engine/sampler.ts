@@ -1,3 +1,4 @@
+import { ServeError } from '../errors.ts';
 import type { SamplingParams } from './engine.ts';
 import { brokenLogits, nanLogit } from './broken-logits.ts';
 import { expOfNegative } from './exp.ts';
@@ -10,6 +11,8 @@ export interface TokenHistory {
   readonly prompt: ReadonlySet<number>;
   /** Occurrences by id among the generated tokens. */
   readonly output: ReadonlyMap<number, number>;
+  /** Ids that end the output; not chosen for the first `minTokens` tokens. */
+  readonly ends: ReadonlySet<number>;
 }
 
 export interface SamplerOptions {
@@ -21,12 +24,13 @@ export interface SamplerOptions {
 
 export interface Sampler {
   /**
-   * Chooses the next token: penalties, logit bias, suppression, temperature, top-k, top-p, min-p,
+   * Chooses the next token: penalties, logit bias, suppression, allowed ids, temperature, top-k, top-p, min-p,
    * then one draw. Each filter keeps a prefix of the order "score descending, id ascending"; the
    * draw walks what is left by ascending id.
    * @param logits [vocabSize], left as they are
    * @param index 0 for the first generated token; with the seed it fixes the draw
-   * @throws ServeError internal when a logit is NaN or nothing is left to choose
+   * @throws ServeError internal when a logit is NaN or nothing is left to choose; invalid_request when
+   *   that is because of the allowed ids
    */
   sample(
     logits: Float32Array,
@@ -79,6 +83,19 @@ export function createSampler(options: SamplerOptions): Sampler {
     return ids[kept - 1] ?? 0;
   }
 
+  function keepAllowed(ids: readonly number[]): void {
+    const kept = Float32Array.from(ids, (id) => scores[id] ?? Number.NEGATIVE_INFINITY);
+    if (kept.every((score) => score === Number.NEGATIVE_INFINITY)) {
+      throw new ServeError(
+        'invalid_request',
+        'None of allowed_token_ids can be chosen: all are special, banned by logit_bias, or end the answer before min_tokens.',
+        { param: 'allowed_token_ids' },
+      );
+    }
+    scores.fill(Number.NEGATIVE_INFINITY);
+    for (const [at, id] of ids.entries()) scores[id] = kept[at] ?? Number.NEGATIVE_INFINITY;
+  }
+
   return {
     sample(logits, params, history, index) {
       scores.set(logits);
@@ -87,6 +104,10 @@ export function createSampler(options: SamplerOptions): Sampler {
       for (let at = 0; at < suppressed.length; at++) {
         scores[suppressed[at] ?? 0] = Number.NEGATIVE_INFINITY;
       }
+      if (index < params.minTokens) {
+        for (const id of history.ends) scores[id] = Number.NEGATIVE_INFINITY;
+      }
+      if (params.allowedIds !== null) keepAllowed(params.allowedIds);
       if (params.temperature === 0 || params.topK === 1) return argmax(scores);
       const uniform = uniformAt(params.seed, index);
       if (params.topK > 0 && params.topK <= HEAP_LIMIT) return sampleTop(params, uniform);

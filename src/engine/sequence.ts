@@ -18,7 +18,7 @@ import type { Waiter } from './queue/waiting-line.ts';
 import type { TokenHistory } from './sampler.ts';
 import type { Schedulable } from './scheduler.ts';
 import type { Draftable } from './speculation.ts';
-import { createStopMatcher } from './stop-matcher.ts';
+import { concat, createStopMatcher } from './stop-matcher.ts';
 import type { StopMatcher } from './stop-matcher.ts';
 
 /** Unread events after which a sequence pauses until its reader catches up. */
@@ -118,11 +118,12 @@ export class Sequence implements Schedulable, Draftable, KvUser, Preemptible, Wa
     this.endIds = new Set(
       params.ignoreEos ? params.stopIds : [...options.eosIds, ...params.stopIds],
     );
-    this.matcher = createStopMatcher(params.stop);
+    this.matcher = createStopMatcher(params.stop, params.includesStop);
     const looksBack = params.repetitionPenalty !== 1;
     this.history = {
       prompt: new Set(looksBack ? prompt.tokens : []),
       output: this.outputCounts,
+      ends: this.endIds,
     };
     this.arrivedMs = options.arrivedMs;
     if (prompt.answer !== undefined) this.replay(prompt.answer);
@@ -219,10 +220,16 @@ export class Sequence implements Schedulable, Draftable, KvUser, Preemptible, Wa
     this.outputCounts.set(id, (this.outputCounts.get(id) ?? 0) + 1);
     if (this.endIds.has(id)) {
       if (!isSilent) this.events.push({ type: 'token', id, bytes: NO_BYTES, logprobs });
-      this.finish('stop', nowMs, this.matcher.flush(), null, id);
+      const own = this.params.includesStop ? this.tokens.bytes(id) : NO_BYTES;
+      this.finish('stop', nowMs, concat(this.matcher.flush(), own), null, id);
       return;
     }
-    const { released, stopIndex } = this.matcher.push(this.tokens.bytes(id));
+    const bytes = this.tokens.bytes(id);
+    // Stop strings count where they begin after the least number of tokens.
+    const { released, stopIndex } =
+      this.completionTokens <= this.params.minTokens
+        ? { released: bytes, stopIndex: null }
+        : this.matcher.push(bytes);
     this.textBytes += released.length;
     if (!isSilent) this.events.push({ type: 'token', id, bytes: released, logprobs });
     if (stopIndex !== null) {

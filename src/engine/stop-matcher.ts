@@ -22,9 +22,10 @@ const NO_BYTES = new Uint8Array(0);
  * The first stop string to be complete wins, so the text never depends on how tokens split it;
  * when several end on the same byte, the longest, since it begins first. Of "a" and "ab", "ab"
  * therefore never matches.
+ * @param includesStop the stop string is released too
  * @throws RangeError for an empty stop string
  */
-export function createStopMatcher(stops: readonly Uint8Array[]): StopMatcher {
+export function createStopMatcher(stops: readonly Uint8Array[], includesStop = false): StopMatcher {
   if (stops.length === 0) {
     return { push: (released) => ({ released, stopIndex: null }), flush: () => NO_BYTES };
   }
@@ -43,7 +44,8 @@ export function createStopMatcher(stops: readonly Uint8Array[]): StopMatcher {
         const end = held.length + at + 1;
         held = NO_BYTES;
         matched.fill(0);
-        return { released: pending.subarray(0, end - (stops[stopIndex]?.length ?? 0)), stopIndex };
+        const cut = includesStop ? 0 : (stops[stopIndex]?.length ?? 0);
+        return { released: pending.subarray(0, end - cut), stopIndex };
       }
       let holdCount = 0;
       for (let index = 0; index < matched.length; index++) {
@@ -98,8 +100,9 @@ function failureTable(stop: Uint8Array): Uint32Array {
   return table;
 }
 
-function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
+export function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
   if (first.length === 0) return second;
+  if (second.length === 0) return first;
   const joined = new Uint8Array(first.length + second.length);
   joined.set(first);
   joined.set(second, first.length);

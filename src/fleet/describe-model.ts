@@ -60,6 +60,7 @@ export async function describeFromFiles(
       ...options,
       contextTokens: Math.min(options.contextTokens, config.text.maxPositions),
       precision: 'fast',
+      ...(manifest === undefined || manifest === null ? {} : { fingerprint: manifest.fingerprint }),
       acceptsImages: config.vision !== null,
       vocabSize: tokenizer.vocabSize,
       defaults: parseGenerationConfig(generationConfig),

@@ -43,6 +43,7 @@ const card = z.object({
   createdSeconds: z.number(),
   contextTokens: z.int().check(z.gte(1)),
   precision: z.string(),
+  fingerprint: z.optional(z.string()),
   acceptsImages: z.boolean(),
   vocabSize: z.int().check(z.gte(1)),
   defaults: z.object({

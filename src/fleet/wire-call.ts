@@ -82,7 +82,10 @@ const schema = z.object({
     seed: z.int().check(z.gte(0), z.lte(2 ** 32 - 1)),
     stop: z.array(stop).check(z.maxLength(64)),
     stopIds: z.array(id).check(z.maxLength(1_024)),
+    allowedIds: z.nullable(z.array(id)),
+    minTokens: id,
     ignoreEos: z.boolean(),
+    includesStop: z.boolean(),
     logprobs: topCount,
     promptLogprobs: topCount,
   }),
@@ -124,6 +127,7 @@ export function encodeCall(call: WireCall): Uint8Array<ArrayBuffer> {
       logitBias: Array.from(params.logitBias),
       stop: params.stop.map(toBase64),
       stopIds: [...params.stopIds],
+      allowedIds: params.allowedIds === null ? null : [...params.allowedIds],
     },
     blobs: call.blobs.map(({ sha256, sizeBytes }) => ({ sha256, sizeBytes })),
   };

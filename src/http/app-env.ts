@@ -2,7 +2,7 @@ import type { Context } from 'hono';
 import type { Completer } from '../completer.ts';
 import type { Jobs } from '../jobs.ts';
 import type { Clock } from '../lib/clock.ts';
-import type { RequestContext, RequestLimits } from '../openai/request-context.ts';
+import type { AcceptedModels, RequestContext, RequestLimits } from '../openai/request-context.ts';
 import { headerSessionKey } from '../sessions/session-key.ts';
 import type { ColdTiming, Hold } from './cold.ts';
 import type { RequestTrace } from './request-events.ts';
@@ -23,6 +23,10 @@ export interface AppParts {
   readonly limits: RequestLimits;
   readonly clock: Clock;
   readonly randomSeed: () => number;
+  /** Other names that clients may call the model by. */
+  readonly models: AcceptedModels;
+  /** Of the program; '' where it is not told. */
+  readonly version: string;
   readonly stream: StreamTiming;
   readonly cold: ColdTiming;
   readonly jobs: Jobs;
@@ -41,9 +45,10 @@ export async function requestContext(
   parts: AppParts,
   hold: Hold,
 ): Promise<RequestContext> {
-  const { limits, randomSeed } = parts;
+  const { limits, models, randomSeed } = parts;
   const sessionKey = headerSessionKey(c.req.raw.headers);
-  return { card: await hold.card(), limits, randomSeed, tenant: tenantOf(c), sessionKey };
+  const card = await hold.card();
+  return { card, models, limits, randomSeed, tenant: tenantOf(c), sessionKey };
 }
 
 /** Who was let in; '' where everyone is. */

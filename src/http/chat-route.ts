@@ -23,11 +23,12 @@ export function chatRoute(parts: AppParts): Handler<AppEnv> {
     if (call.stream && prefersJob(c.req.raw)) refuseStreamedJob();
     echoSession(c, call.request.sessionId);
     const trace = c.get('trace');
-    const meta = createAnswerMeta('chatcmpl', context.card.id, clock);
+    const meta = await createAnswerMeta('chatcmpl', context.card, parts.version, clock);
     const shape: ChatShape = {
       choiceCount: call.request.choiceCount,
       logprobs: call.logprobs,
       tokenIds: call.request.returnTokenIds,
+      tokensAsIds: call.tokensAsIds,
       includeUsage: call.includeUsage,
     };
     const begin = (signal: AbortSignal): AsyncIterable<CompletionEvent> =>

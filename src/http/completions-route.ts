@@ -32,7 +32,7 @@ export function completionsRoute(parts: AppParts): Handler<AppEnv> {
     if (call.stream && prefersJob(c.req.raw)) refuseStreamedJob();
     echoSession(c, call.requests[0]?.sessionId ?? null);
     const trace = c.get('trace');
-    const meta = createAnswerMeta('cmpl', context.card.id, clock);
+    const meta = await createAnswerMeta('cmpl', context.card, parts.version, clock);
     const sources = call.requests.map(
       (request) => (signal: AbortSignal) =>
         tracedCompletion(completer, request, trace, clock, signal),
@@ -42,6 +42,7 @@ export function completionsRoute(parts: AppParts): Handler<AppEnv> {
       logprobs: call.logprobs,
       tokenIds: call.requests[0]?.returnTokenIds ?? false,
       echo: call.echo ? await echoesOf(call.requests, completer, signal) : null,
+      tokensAsIds: call.tokensAsIds,
       includeUsage: call.includeUsage,
     });
     if (call.stream) {

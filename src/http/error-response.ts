@@ -5,12 +5,19 @@ import { errorBody } from '../openai/error-body.ts';
 const MAX_RETRY_MS = 60_000;
 const DEFAULT_RETRY_MS = 1_000;
 
-/** The status, headers and body that clients of OpenAI's API expect of a failure. */
+/**
+ * The status, headers and body that clients of OpenAI's API expect of a failure; under `/api/` the body
+ * is Ollama's.
+ */
 export function errorResponse(
   error: ServeError,
-  headers: Readonly<Record<string, string>> = {},
+  {
+    path = '',
+    headers = {},
+  }: { readonly path?: string; readonly headers?: Readonly<Record<string, string>> } = {},
 ): Response {
-  return new Response(JSON.stringify(errorBody(error)), {
+  const body = path.startsWith('/api/') ? { error: error.message } : errorBody(error);
+  return new Response(JSON.stringify(body), {
     status: error.status,
     headers: { 'content-type': 'application/json', ...retryHeaders(error), ...headers },
   });

@@ -45,6 +45,13 @@ const PING_STATUS: Readonly<Record<CompleterState, 200 | 204 | 503>> = {
   closed: 503,
 };
 
+/** `GET /version`, as vLLM and Ollama answer it. */
+export function versionRoute({ version }: AppParts): Handler<AppEnv> {
+  return function versionHandler(c) {
+    return c.json({ version });
+  };
+}
+
 /** The one question of load balancers such as RunPod's: 200 serving, 204 loading, 503 going away. */
 export function pingRoute(parts: AppParts): Handler<AppEnv> {
   return function pingHandler(c) {

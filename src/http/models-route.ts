@@ -1,14 +1,16 @@
 import type { Handler } from 'hono';
 import type { ModelCard } from '../completer.ts';
-import { modelNotFound } from '../openai/model-field.ts';
+import { isServed, modelNotFound } from '../openai/model-field.ts';
+import { defaultMaxTokens } from '../openai/sampling-fields.ts';
 import type { AppEnv, AppParts } from './app-env.ts';
 import { createHold } from './cold.ts';
 
-/** `GET /v1/models`. */
+/** `GET /v1/models`: the model, then once more by each alias. */
 export function modelsRoute(parts: AppParts): Handler<AppEnv> {
   return async function modelsHandler(c) {
     const card = await createHold(parts, c.req.raw.signal).card();
-    return c.json({ object: 'list', data: [modelObject(card)] });
+    const names = new Set([card.id, ...parts.models.aliases]);
+    return c.json({ object: 'list', data: Array.from(names, (name) => modelObject(card, name)) });
   };
 }
 
@@ -16,15 +18,16 @@ export function modelsRoute(parts: AppParts): Handler<AppEnv> {
 export function modelRoute(parts: AppParts): Handler<AppEnv> {
   return async function modelHandler(c) {
     const card = await createHold(parts, c.req.raw.signal).card();
-    if (c.req.param('id') !== card.id) throw modelNotFound(card);
-    return c.json(modelObject(card));
+    const name = c.req.param('id') ?? '';
+    if (!isServed(name, card, parts.models)) throw modelNotFound(card);
+    return c.json(modelObject(card, name));
   };
 }
 
-function modelObject(card: ModelCard): object {
+function modelObject(card: ModelCard, name: string): object {
   const { defaults } = card;
   return {
-    id: card.id,
+    id: name,
     object: 'model',
     created: card.createdSeconds,
     owned_by: 'google',
@@ -49,7 +52,7 @@ function modelObject(card: ModelCard): object {
       top_p: defaults.topP,
       min_p: defaults.minP,
       repetition_penalty: defaults.repetitionPenalty,
-      max_tokens: defaults.maxTokens,
+      max_tokens: defaultMaxTokens(card),
     },
   };
 }

@@ -25,20 +25,22 @@ export function addRoutes(app: Hono<AppEnv>, routes: readonly Route[]): void {
     app.on(method, path, throwingErrors(handler));
     paths.set(path, [...(paths.get(path) ?? []), method]);
   }
+  const known = [...paths.keys()].map((path) => path.replace(/\{.*\}/, '')).join(', ');
+  const notFound = (path: string): Response => {
+    const message = `There is no ${printable(path)}; known paths: ${known}.`;
+    return errorResponse(new ServeError('not_found', message), { path });
+  };
   for (const [path, methods] of paths) {
     const allow = methods.map((method) => `${ALLOW[method]}, `).join('') + 'OPTIONS';
     app.all(path, (c) => {
       if (c.req.method === 'OPTIONS') return c.body(null, 204, { allow });
+      // `models/x:generateContent` is a call of Gemini's API, not a method on a model of ours.
+      if (/:[a-zA-Z]+$/.test(c.req.path)) return notFound(c.req.path);
       const error = new ServeError('method_not_allowed', `This path answers ${allow} only.`);
-      return errorResponse(error, { allow });
+      return errorResponse(error, { path: c.req.path, headers: { allow } });
     });
   }
-  app.notFound((c) => {
-    const known = [...paths.keys()].map((path) => path.replace(/\{.*\}/, '')).join(', ');
-    return errorResponse(
-      new ServeError('not_found', `There is no ${printable(c.req.path)}; known paths: ${known}.`),
-    );
-  });
+  app.notFound((c) => notFound(c.req.path));
 }
 
 /** Hono hands only instances of Error to onError; an abort's reason may be any value. */

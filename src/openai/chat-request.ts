@@ -1,14 +1,14 @@
 import * as z from 'zod/mini';
 import type { CompletionRequest, PromptInput } from '../completer.ts';
 import type { ChatMessage } from '../prompt/messages.ts';
-import { booleanField, integerField } from './fields.ts';
+import { booleanField, integerField, limitField } from './fields.ts';
+import { namedAsSent, readKnownFields } from './known-fields/known-fields.ts';
 import { parseMessages } from './messages.ts';
 import { checkModel } from './model-field.ts';
 import { sessionKeyOf } from '../sessions/session-key.ts';
 import { type JsonObject, invalid, parseBody, parseFields } from './parse.ts';
 import type { RequestContext } from './request-context.ts';
-import { samplingSchema, toSampling, toScope } from './sampling-fields.ts';
-import { refuseUnsupported } from './unsupported.ts';
+import { limitOf, samplingSchema, toSampling, toScope } from './sampling-fields.ts';
 
 /** A chat request with all defaults filled in. */
 export interface ChatCall {
@@ -16,6 +16,8 @@ export interface ChatCall {
   readonly stream: boolean;
   readonly includeUsage: boolean;
   readonly logprobs: boolean;
+  /** Write tokens in log probabilities as `token_id:7`. */
+  readonly tokensAsIds: boolean;
 }
 
 interface ChatFields {
@@ -23,13 +25,24 @@ interface ChatFields {
   readonly max_completion_tokens?: number | undefined;
   readonly logprobs?: boolean | undefined;
   readonly top_logprobs?: number | undefined;
+  readonly mm_processor_kwargs?: { readonly do_pan_and_scan?: boolean | undefined } | undefined;
 }
 
 export const chatSchema: z.ZodMiniType<ChatFields> = z.object({
   messages: z.array(z.unknown()).check(z.minLength(1)),
-  max_completion_tokens: integerField(0, undefined, 'The newer name of max_tokens; wins over it.'),
+  max_completion_tokens: limitField('The newer name of max_tokens; wins over it.'),
   logprobs: booleanField('Report the log probability of every token.'),
   top_logprobs: integerField(0, 20, 'Alternatives to report per token; needs logprobs.'),
+  mm_processor_kwargs: z.optional(
+    z.strictObject(
+      {
+        do_pan_and_scan: booleanField(
+          'Crops of wide and tall images for every image without a detail of its own.',
+        ),
+      },
+      { error: 'may hold do_pan_and_scan only' },
+    ),
+  ),
 });
 
 /** Options of the chat template, shared with `/tokenize`. */
@@ -54,9 +67,13 @@ export const templateSchema: z.ZodMiniType<TemplateFields> = z.object({
  * @throws ServeError invalid_request, unsupported_parameter, model_not_found
  */
 export function parseChatRequest(raw: unknown, context: RequestContext): ChatCall {
-  const body = parseBody(raw);
-  checkModel(body, context.card);
-  refuseUnsupported(body);
+  const sent = parseBody(raw);
+  checkModel(sent, context);
+  const known = readKnownFields(sent, 'chat', context.card.id);
+  return namedAsSent(known, () => chatCall(known.body, context));
+}
+
+function chatCall(body: JsonObject, context: RequestContext): ChatCall {
   const sampling = parseFields(samplingSchema, body);
   const fields = parseFields(chatSchema, body);
   const logprobs = fields.logprobs ?? false;
@@ -64,7 +81,7 @@ export function parseChatRequest(raw: unknown, context: RequestContext): ChatCal
     throw invalid('top_logprobs', 'needs logprobs: true');
   }
   const counts = { logprobs: logprobs ? (fields.top_logprobs ?? 0) : null, promptLogprobs: null };
-  const maxTokens = fields.max_completion_tokens ?? sampling.max_tokens ?? null;
+  const maxTokens = limitOf(fields.max_completion_tokens ?? sampling.max_tokens, context.card);
   return {
     request: {
       prompt: parseChatPrompt(body, context),
@@ -78,6 +95,7 @@ export function parseChatRequest(raw: unknown, context: RequestContext): ChatCal
     stream: sampling.stream ?? false,
     includeUsage: sampling.stream_options?.include_usage ?? false,
     logprobs,
+    tokensAsIds: sampling.return_tokens_as_token_ids ?? false,
   };
 }
 
@@ -86,12 +104,16 @@ export function parseChatRequest(raw: unknown, context: RequestContext): ChatCal
  * @throws ServeError invalid_request, unsupported_parameter
  */
 export function parseChatPrompt(body: JsonObject, context: RequestContext): PromptInput {
-  const { messages: raw } = parseFields(chatSchema, body);
+  const { messages: raw, mm_processor_kwargs } = parseFields(chatSchema, body);
   const { maxMessages, maxImages } = context.limits;
   if (raw.length > maxMessages) {
     throw invalid('messages', `must be at most ${maxMessages} items long`);
   }
-  const messages = parseMessages(raw, { acceptsImages: context.card.acceptsImages, maxImages });
+  const messages = parseMessages(raw, {
+    acceptsImages: context.card.acceptsImages,
+    maxImages,
+    pansAndScans: mm_processor_kwargs?.do_pan_and_scan ?? false,
+  });
   const template = parseFields(templateSchema, body);
   const continueFinalMessage = template.continue_final_message ?? false;
   if (continueFinalMessage) checkContinuation(messages, template);

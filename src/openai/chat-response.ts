@@ -1,7 +1,7 @@
 import type { CompletionEvent } from '../completer.ts';
 import { unfinished, type Collected } from './collect.ts';
 import { chatLogprobs } from './logprobs.ts';
-import type { AnswerMeta } from './answer-meta.ts';
+import { type AnswerMeta, answerHead } from './answer-meta.ts';
 import { type Usage, usageBody } from './usage.ts';
 
 /** What a chat answer shows beside its text. */
@@ -9,6 +9,8 @@ export interface ChatShape {
   readonly choiceCount: number;
   readonly logprobs: boolean;
   readonly tokenIds: boolean;
+  /** Write tokens in log probabilities as `token_id:7`. */
+  readonly tokensAsIds: boolean;
   /** Streams only: end with a chunk that holds the usage. */
   readonly includeUsage: boolean;
 }
@@ -21,14 +23,11 @@ export function chatCompletion(
   shape: ChatShape,
 ): object {
   return {
-    id: meta.id,
-    object: 'chat.completion',
-    created: meta.createdSeconds,
-    model: meta.model,
+    ...answerHead(meta, 'chat.completion'),
     choices: collected.choices.map((choice, index) => ({
       index,
       message: { role: 'assistant', content: choice.text, refusal: null },
-      logprobs: shape.logprobs ? chatLogprobs(choice.tokens) : null,
+      logprobs: shape.logprobs ? chatLogprobs(choice.tokens, shape.tokensAsIds) : null,
       finish_reason: choice.reason,
       stop_reason: choice.stopReason,
       ...(shape.tokenIds ? { token_ids: choice.tokens.map((token) => token.id) } : {}),
@@ -49,12 +48,7 @@ export async function* chatChunks(
   usage: Usage,
   shape: ChatShape,
 ): AsyncGenerator<object, void, undefined> {
-  const head = {
-    id: meta.id,
-    object: 'chat.completion.chunk',
-    created: meta.createdSeconds,
-    model: meta.model,
-  };
+  const head = answerHead(meta, 'chat.completion.chunk');
   const tail = shape.includeUsage ? { usage: null } : {};
   let unfinishedCount = shape.choiceCount;
   for await (const event of events) {
@@ -76,7 +70,8 @@ export async function* chatChunks(
         const choice = {
           index,
           delta: { content: text },
-          logprobs: shape.logprobs && tokens.length > 0 ? chatLogprobs(tokens) : null,
+          logprobs:
+            shape.logprobs && tokens.length > 0 ? chatLogprobs(tokens, shape.tokensAsIds) : null,
           finish_reason: null,
           ...(shape.tokenIds ? { token_ids: tokens.map((token) => token.id) } : {}),
         };

@@ -2,11 +2,11 @@ import * as z from 'zod/mini';
 import type { CompletionRequest, PromptInput } from '../completer.ts';
 import { sessionKeyOf } from '../sessions/session-key.ts';
 import { booleanField, integerField } from './fields.ts';
+import { namedAsSent, readKnownFields } from './known-fields/known-fields.ts';
 import { checkModel } from './model-field.ts';
-import { invalid, kindOf, parseBody, parseFields } from './parse.ts';
+import { type JsonObject, invalid, kindOf, parseBody, parseFields } from './parse.ts';
 import type { RequestContext } from './request-context.ts';
-import { checkIds, samplingSchema, toSampling, toScope } from './sampling-fields.ts';
-import { refuseUnsupported } from './unsupported.ts';
+import { checkIds, limitOf, samplingSchema, toSampling, toScope } from './sampling-fields.ts';
 
 /** A text completion request: one completion request per prompt, which run side by side. */
 export interface CompletionsCall {
@@ -18,6 +18,8 @@ export interface CompletionsCall {
   /** Put the prompt before the completion. */
   readonly echo: boolean;
   readonly logprobs: boolean;
+  /** Write tokens in log probabilities as `token_id:7`. */
+  readonly tokensAsIds: boolean;
 }
 
 interface CompletionsFields {
@@ -50,9 +52,13 @@ export const promptSchema: z.ZodMiniType = z.union([
  * @throws ServeError invalid_request, unsupported_parameter, model_not_found
  */
 export function parseCompletionsRequest(raw: unknown, context: RequestContext): CompletionsCall {
-  const body = parseBody(raw);
-  checkModel(body, context.card);
-  refuseUnsupported(body);
+  const sent = parseBody(raw);
+  checkModel(sent, context);
+  const known = readKnownFields(sent, 'completions', context.card.id);
+  return namedAsSent(known, () => completionsCall(known.body, context));
+}
+
+function completionsCall(body: JsonObject, context: RequestContext): CompletionsCall {
   const sampling = parseFields(samplingSchema, body);
   const fields = parseFields(completionsSchema, body);
   const prompts = parsePrompts(fields.prompt, fields.add_special_tokens ?? true, context);
@@ -64,7 +70,7 @@ export function parseCompletionsRequest(raw: unknown, context: RequestContext): 
   const echo = fields.echo ?? false;
   const logprobs = fields.logprobs ?? null;
   const counts = { logprobs, promptLogprobs: echo ? logprobs : null };
-  const maxTokens = sampling.max_tokens ?? DEFAULT_MAX_TOKENS;
+  const maxTokens = limitOf(sampling.max_tokens ?? DEFAULT_MAX_TOKENS, context.card);
   const shared = toSampling(sampling, maxTokens, counts, context);
   const scope = toScope(sampling, context.tenant);
   const sessionId = sessionKeyOf(context.sessionKey, sampling.prompt_cache_key);
@@ -88,6 +94,7 @@ export function parseCompletionsRequest(raw: unknown, context: RequestContext): 
     includeUsage: sampling.stream_options?.include_usage ?? false,
     echo,
     logprobs: logprobs !== null,
+    tokensAsIds: sampling.return_tokens_as_token_ids ?? false,
   };
 }
 

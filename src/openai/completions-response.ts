@@ -1,5 +1,5 @@
 import type { CompletionEvent, TokenReport } from '../completer.ts';
-import type { AnswerMeta } from './answer-meta.ts';
+import { type AnswerMeta, answerHead } from './answer-meta.ts';
 import { unfinished, type Collected } from './collect.ts';
 import { createLegacyLogprobs, type LegacyLogprobs } from './logprobs.ts';
 import { type Usage, usageBody } from './usage.ts';
@@ -16,6 +16,8 @@ export interface CompletionsShape {
   readonly choiceCount: number;
   readonly logprobs: boolean;
   readonly tokenIds: boolean;
+  /** Write tokens in log probabilities as `token_id:7`. */
+  readonly tokensAsIds: boolean;
   /** What to put before the completions of each prompt; null without echo. */
   readonly echo: readonly EchoedPrompt[] | null;
   /** Streams only: end with a chunk that holds the usage. */
@@ -37,17 +39,14 @@ export function textCompletion(
     return answers.map((answer, choiceIndex) => ({
       index: promptIndex * shape.choiceCount + choiceIndex,
       text: (echoed?.text ?? '') + answer.text,
-      logprobs: shape.logprobs ? wholeLogprobs(echoed, prompt ?? [], answer.tokens) : null,
+      logprobs: shape.logprobs ? wholeLogprobs(echoed, prompt ?? [], answer.tokens, shape) : null,
       finish_reason: answer.reason,
       stop_reason: answer.stopReason,
       ...(shape.tokenIds ? { prompt_token_ids: ids(prompt), token_ids: ids(answer.tokens) } : {}),
     }));
   });
   return {
-    id: meta.id,
-    object: 'text_completion',
-    created: meta.createdSeconds,
-    model: meta.model,
+    ...answerHead(meta, 'text_completion'),
     choices,
     usage: usageBody(usage),
   };
@@ -66,15 +65,12 @@ export async function* textChunks(
   usage: Usage,
   shape: CompletionsShape,
 ): AsyncGenerator<object, void, undefined> {
-  const head = {
-    id: meta.id,
-    object: 'text_completion',
-    created: meta.createdSeconds,
-    model: meta.model,
-  };
+  const head = answerHead(meta, 'text_completion');
   const tail = shape.includeUsage ? { usage: null } : {};
   let unfinishedCount = promptCount * shape.choiceCount;
-  const writers = Array.from({ length: unfinishedCount }, createLegacyLogprobs);
+  const writers = Array.from({ length: unfinishedCount }, () =>
+    createLegacyLogprobs(shape.tokensAsIds),
+  );
   const logprobs = (
     index: number,
     tokens: readonly TokenReport[],
@@ -142,8 +138,9 @@ function wholeLogprobs(
   echoed: EchoedPrompt | undefined,
   prompt: readonly TokenReport[],
   answer: readonly TokenReport[],
+  { tokensAsIds }: CompletionsShape,
 ): LegacyLogprobs {
-  const writer = createLegacyLogprobs();
+  const writer = createLegacyLogprobs(tokensAsIds);
   if (echoed === undefined) return writer.write(answer);
   const first = writer.write(prompt, echoed.specialsShown);
   const second = writer.write(answer);

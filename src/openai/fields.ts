@@ -21,6 +21,11 @@ export function integerField(
   return z.optional(z.int().check(z.gte(minimum), z.lte(maximum), z.describe(about)));
 }
 
+/** A number of tokens; -1 is no limit. */
+export function limitField(about: string): Optional<number> {
+  return integerField(-1, undefined, `${about} -1: no limit but the context and the model's own.`);
+}
+
 export function booleanField(about: string): Optional<boolean> {
   return z.optional(z.boolean().check(z.describe(about)));
 }

@@ -16,13 +16,14 @@ export interface ChatLogprobs {
   readonly refusal: null;
 }
 
-export function chatLogprobs(tokens: readonly TokenReport[]): ChatLogprobs {
+/** @param asIds write tokens as `token_id:7`, as vLLM does for clients that must tell them apart */
+export function chatLogprobs(tokens: readonly TokenReport[], asIds = false): ChatLogprobs {
   const content = tokens.map((report) => ({
-    token: report.text,
+    token: nameOf(report, asIds),
     logprob: finite(report.logprob),
     bytes: report.bytes,
     top_logprobs: report.top.map((other) => ({
-      token: other.text,
+      token: nameOf(other, asIds),
       logprob: finite(other.logprob),
       bytes: other.bytes,
     })),
@@ -45,7 +46,8 @@ export interface LegacyLogprobsWriter {
   write(tokens: readonly TokenReport[], specialsShown?: boolean): LegacyLogprobs;
 }
 
-export function createLegacyLogprobs(): LegacyLogprobsWriter {
+/** @param asIds as in {@link chatLogprobs} */
+export function createLegacyLogprobs(asIds = false): LegacyLogprobsWriter {
   let characters = 0;
   return {
     write(tokens, specialsShown = false) {
@@ -58,9 +60,11 @@ export function createLegacyLogprobs(): LegacyLogprobsWriter {
         return Math.max(0, offset);
       });
       return {
-        tokens: tokens.map((report) => report.text),
+        tokens: tokens.map((report) => nameOf(report, asIds)),
         token_logprobs: tokens.map((report) => nullable(report.logprob)),
-        top_logprobs: tokens.map((report) => (report.logprob === null ? null : topByText(report))),
+        top_logprobs: tokens.map((report) =>
+          report.logprob === null ? null : topByText(report, asIds),
+        ),
         text_offset: offsets,
       };
     },
@@ -72,15 +76,20 @@ export function createLegacyLogprobs(): LegacyLogprobsWriter {
  * The token itself is always there, with the very float of `token_logprobs`: harnesses tell
  * greedy tokens by comparing it with the maximum.
  */
-function topByText(report: TokenReport): Readonly<Record<string, number>> {
+function topByText(report: TokenReport, asIds: boolean): Readonly<Record<string, number>> {
   const byText = new Map<string, number>();
-  const candidates = [...report.top, { text: report.text, logprob: report.logprob }];
-  for (const { text, logprob } of candidates) {
+  const candidates = [...report.top, { ...report, logprob: report.logprob }];
+  for (const { id, text: spelling, logprob } of candidates) {
+    const text = nameOf({ id, text: spelling }, asIds);
     const value = finite(logprob);
     const known = byText.get(text);
     if (known === undefined || value > known) byText.set(text, value);
   }
   return Object.fromEntries(byText);
+}
+
+function nameOf(token: Pick<TokenReport, 'id' | 'text'>, asIds: boolean): string {
+  return asIds ? `token_id:${token.id}` : token.text;
 }
 
 function isContinuation(byte: number): boolean {

@@ -8,6 +8,8 @@ export interface MessageLimits {
   readonly acceptsImages: boolean;
   /** Images in all messages together. */
   readonly maxImages: number;
+  /** Crops of images without a detail of their own. */
+  readonly pansAndScans: boolean;
 }
 
 const ROLES: Readonly<Record<string, ChatMessage['role']>> = {
@@ -19,7 +21,9 @@ const ROLES: Readonly<Record<string, ChatMessage['role']>> = {
 
 const textPart = z.object({ type: z.string(), text: z.string() });
 const refusalPart = z.object({ type: z.string(), refusal: z.string() });
-const detail = z.optional(z.enum(['auto', 'low', 'high']));
+/** OpenAI's `original` asks for all there is of a picture, which here is pan and scan. */
+const DETAILS = ['auto', 'low', 'high', 'original'] as const;
+const detail = z.optional(z.enum(DETAILS));
 const imageUrl = z.string().check(z.minLength(1));
 const imagePart = z.object({
   type: z.string(),
@@ -43,8 +47,10 @@ export const messageSchema: z.ZodMiniType = z.object({
             url: z.string().check(z.describe('A data: or https: URL.')),
             detail: z.optional(
               z
-                .enum(['auto', 'low', 'high'])
-                .check(z.describe('high adds crops of wide or tall images (pan and scan).')),
+                .enum(DETAILS)
+                .check(
+                  z.describe('high and original add crops of wide or tall images (pan and scan).'),
+                ),
             ),
           }),
         }),
@@ -85,6 +91,14 @@ function parseMessage(item: unknown, path: string, limits: MessageLimits): ChatM
   const content = message['content'];
   const contentPath = `${path}.content`;
   if (typeof content === 'string') return { role, parts: [{ type: 'text', text: content }] };
+  // Clients write it so when an answer was only calls, or empty.
+  if (
+    content === undefined &&
+    role === 'assistant' &&
+    ('content' in item || 'tool_calls' in item)
+  ) {
+    return { role, parts: [{ type: 'text', text: '' }] };
+  }
   if (content === undefined) throw invalid(contentPath, 'is required');
   if (!Array.isArray(content)) {
     throw invalid(contentPath, `must be a string or an array of parts, not ${kindOf(content)}`);
@@ -154,7 +168,10 @@ function parseImage(
   return {
     type: 'image',
     source: { type: 'url', url },
-    panAndScan: wanted === 'high',
+    panAndScan:
+      wanted === undefined || wanted === null
+        ? limits.pansAndScans
+        : wanted === 'high' || wanted === 'original',
     param: `${path}.image_url${typeof image === 'string' ? '' : '.url'}`,
   };
 }

@@ -3,6 +3,7 @@ import type { ModelCard } from '../completer.ts';
 import { ServeError } from '../errors.ts';
 import { stringField } from './fields.ts';
 import { type JsonObject, parseFields } from './parse.ts';
+import type { AcceptedModels, RequestContext } from './request-context.ts';
 
 export interface ModelField {
   readonly model?: string | undefined;
@@ -13,12 +14,16 @@ export const modelSchema: z.ZodMiniType<ModelField> = z.object({
 });
 
 /**
- * Accepts no model or the served one.
+ * Accepts no model, the served one or another name for it.
  * @throws ServeError model_not_found naming what is served
  */
-export function checkModel(body: JsonObject, card: ModelCard): void {
+export function checkModel(body: JsonObject, { card, models }: RequestContext): void {
   const { model } = parseFields(modelSchema, body);
-  if (model !== undefined && model !== card.id) throw modelNotFound(card);
+  if (model !== undefined && !isServed(model, card, models)) throw modelNotFound(card);
+}
+
+export function isServed(name: string, card: ModelCard, models?: AcceptedModels): boolean {
+  return name === card.id || models?.acceptsAny === true || models?.aliases.includes(name) === true;
 }
 
 export function modelNotFound(card: ModelCard): ServeError {

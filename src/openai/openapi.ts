@@ -2,6 +2,7 @@ import * as z from 'zod/mini';
 import type { ModelCard } from '../completer.ts';
 import { chatSchema, templateSchema } from './chat-request.ts';
 import { completionsSchema, promptSchema } from './completions-request.ts';
+import { describeKnownFields } from './known-fields/describe.ts';
 import { messageSchema } from './messages.ts';
 import { modelSchema } from './model-field.ts';
 import {
@@ -75,14 +76,16 @@ export function openApiDocument(card: ModelCard): Json {
       '/health/startup': get('Tell whether loading has finished.'),
       '/health/ready': get('Tell whether requests are taken.'),
       '/health/live': get('Tell whether the process works.'),
+      '/health': get('The same as /health/ready; also /v1/health and /ping.'),
+      '/version': get('Tell the version of the program.'),
       '/metrics': get('Tell Prometheus how the server does.', [], null, 'text/plain'),
       '/openapi.json': get('This document.'),
     },
     components: {
       securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } },
       schemas: {
-        ChatCompletionRequest: chat,
-        CompletionRequest: completions,
+        ChatCompletionRequest: { ...chat, description: describeKnownFields('chat') },
+        CompletionRequest: { ...completions, description: describeKnownFields('completions') },
         TokenizeRequest: tokenize,
         DetokenizeRequest: detokenize,
         Usage: USAGE_SCHEMA,

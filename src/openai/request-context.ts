@@ -3,6 +3,8 @@ import type { ModelCard } from '../completer.ts';
 /** What validation needs to know beside the request itself. */
 export interface RequestContext {
   readonly card: ModelCard;
+  /** Other names for it; left out, there are none. */
+  readonly models?: AcceptedModels;
   readonly limits: RequestLimits;
   /** Draws a seed, 0..2^32-1, for requests that name none. */
   readonly randomSeed: () => number;
@@ -10,6 +12,13 @@ export interface RequestContext {
   readonly tenant: string;
   /** The session that the request's headers name; null where none does. */
   readonly sessionKey: string | null;
+}
+
+/** What clients may call the model beside its own name, which answers always bear. */
+export interface AcceptedModels {
+  readonly aliases: readonly string[];
+  /** Any name whatever. */
+  readonly acceptsAny: boolean;
 }
 
 /** Bounds on what one request may ask for; beyond them it is refused with 400 or 413. */

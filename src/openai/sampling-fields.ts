@@ -1,6 +1,6 @@
 import * as z from 'zod/mini';
 import type { CompletionRequest, ModelCard } from '../completer.ts';
-import { booleanField, integerField, listOf, numberField } from './fields.ts';
+import { booleanField, integerField, limitField, listOf, numberField } from './fields.ts';
 import { invalid } from './parse.ts';
 
 /** What chat and text completions share: sampling, limits and the shape of the answer. */
@@ -20,8 +20,12 @@ export interface SamplingFields {
   readonly seed?: number | undefined;
   readonly stop?: string | readonly string[] | undefined;
   readonly stop_token_ids?: readonly number[] | undefined;
+  readonly allowed_token_ids?: readonly number[] | undefined;
+  readonly min_tokens?: number | undefined;
+  readonly include_stop_str_in_output?: boolean | undefined;
   readonly ignore_eos?: boolean | undefined;
   readonly return_token_ids?: boolean | undefined;
+  readonly return_tokens_as_token_ids?: boolean | undefined;
   readonly cache_salt?: string | undefined;
   readonly prompt_cache_key?: string | undefined;
 }
@@ -31,6 +35,8 @@ const MAX_CHOICES = 128;
 const MAX_STOPS = 16;
 const MAX_STOP_CHARACTERS = 1024;
 const MAX_BIASES = 1024;
+/** A quarter of Gemma's vocabulary. */
+const MAX_ALLOWED_IDS = 65_536;
 const MAX_SALT_CHARACTERS = 256;
 /** Seeds of clients with 64-bit integers, signed or not, pass. */
 const SEED_LIMIT = 2 ** 64;
@@ -57,7 +63,7 @@ export const samplingSchema: z.ZodMiniType<SamplingFields> = z.object({
   n: integerField(1, MAX_CHOICES, 'Completions to make of one prompt.'),
   stream: booleanField('Send the answer as server-sent events.'),
   stream_options: z.optional(z.object({ include_usage: z.nullish(z.boolean()) })),
-  max_tokens: integerField(0, undefined, 'Tokens to generate at most; 0 only computes the prompt.'),
+  max_tokens: limitField('Tokens to generate at most; 0 only computes the prompt.'),
   temperature: numberField(0, 2, '0 always picks the most likely token.'),
   top_p: numberField(0, 1, 'Sample from the smallest set of tokens that reaches this probability.'),
   top_k: integerField(-1, undefined, 'Sample from the k most likely tokens; 0 or -1 is off.'),
@@ -81,8 +87,16 @@ export const samplingSchema: z.ZodMiniType<SamplingFields> = z.object({
     }),
   ),
   stop_token_ids: z.optional(listOf(z.int().check(z.gte(0)), 256)),
+  allowed_token_ids: z.optional(
+    listOf(z.int().check(z.gte(0)), MAX_ALLOWED_IDS, 1).check(
+      z.describe('Only these tokens are generated; the end of turn must be among them to occur.'),
+    ),
+  ),
+  min_tokens: integerField(0, undefined, 'Nothing ends the answer before so many tokens.'),
+  include_stop_str_in_output: booleanField('Leave the stop string at the end of the text.'),
   ignore_eos: booleanField("Keep generating past the model's own end of turn."),
   return_token_ids: booleanField('Report token ids of prompt and completion, as vLLM does.'),
+  return_tokens_as_token_ids: booleanField('Write tokens in log probabilities as token_id:7.'),
   cache_salt: z.optional(
     z
       .string()
@@ -143,9 +157,34 @@ export function toSampling(
     seed: fields.seed === undefined ? context.randomSeed() : foldSeed(fields.seed),
     stop: typeof fields.stop === 'string' ? [fields.stop] : (fields.stop ?? []),
     stopIds: checkIds(fields.stop_token_ids ?? [], vocabSize, 'stop_token_ids'),
+    allowedIds:
+      fields.allowed_token_ids === undefined
+        ? null
+        : checkIds(fields.allowed_token_ids, vocabSize, 'allowed_token_ids'),
+    minTokens: checkMinimum(fields.min_tokens ?? 0, maxTokens),
     ignoreEos: fields.ignore_eos ?? false,
+    includesStop: fields.include_stop_str_in_output ?? false,
     ...counts,
   };
+}
+
+/**
+ * The limit a client set.
+ * @returns null where it is none, or the one the model has anyway: what `/v1/models` says may be sent
+ *   back, however long the prompt is
+ */
+export function limitOf(sent: number | undefined, card: ModelCard): number | null {
+  return sent === undefined || sent === -1 || sent === defaultMaxTokens(card) ? null : sent;
+}
+
+/** Completion tokens when a request names no limit and its prompt is as short as can be. */
+export function defaultMaxTokens({ defaults, contextTokens }: ModelCard): number {
+  return Math.max(1, Math.min(defaults.maxTokens, contextTokens - 1));
+}
+
+function checkMinimum(minTokens: number, maxTokens: number | null): number {
+  if (maxTokens === null || minTokens <= maxTokens) return minTokens;
+  throw invalid('min_tokens', `must be at most max_tokens, which is ${maxTokens}`);
 }
 
 /**

@@ -27,7 +27,7 @@ export const detokenizeSchema: z.ZodMiniType<{ readonly tokens: readonly unknown
  */
 export function parseTokenizeRequest(raw: unknown, context: RequestContext): TokenizeRequest {
   const body = parseBody(raw);
-  checkModel(body, context.card);
+  checkModel(body, context);
   const fields = parseFields(tokenizeSchema, body);
   if (fields.prompt === undefined) {
     if (body['messages'] === undefined) throw invalid('prompt', 'or messages is required');
@@ -46,7 +46,7 @@ export function parseTokenizeRequest(raw: unknown, context: RequestContext): Tok
  */
 export function parseDetokenizeRequest(raw: unknown, context: RequestContext): readonly number[] {
   const body = parseBody(raw);
-  checkModel(body, context.card);
+  checkModel(body, context);
   const { tokens } = parseFields(detokenizeSchema, body);
   return checkIds(tokens, context.card.vocabSize, 'tokens');
 }

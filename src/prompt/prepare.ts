@@ -66,7 +66,7 @@ export function createPreparer(options: PreparerOptions): Preparer {
     if (least <= contextTokens) return;
     throw new ServeError(
       'context_length_exceeded',
-      `The context holds ${contextTokens} tokens, but ${characters} characters of text and ${imageTokens} image tokens make at least ${least}. Shorten the prompt.`,
+      `This model's maximum context length is ${contextTokens} tokens. However, ${characters} characters of text and ${imageTokens} image tokens make at least ${least}. Shorten the prompt.`,
     );
   }
 

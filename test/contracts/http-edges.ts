@@ -35,7 +35,7 @@ export function describeHttpEdges(target: () => HttpTarget): void {
       [{ messages: 'Hi' }, 'messages'],
       [{ messages: [{ role: 'user', content: 5 }] }, 'messages[0].content'],
       [{ messages, temperature: 'hot' }, 'temperature'],
-      [{ messages, max_tokens: -1 }, 'max_tokens'],
+      [{ messages, max_tokens: -2 }, 'max_tokens'],
     ])('name the field that is wrong in %j, streamed or not', async (body, param) => {
       for (const stream of [false, true]) {
         const response = await client().post(CHAT, { ...body, stream });

@@ -14,6 +14,9 @@ function randomParams(random: SeededRandom): SamplingParams {
     repetitionPenalty: random.chance(0.5) ? 1.2 : 1,
     stop: random.chance(0.5) ? [letter(), Uint8Array.of(...letter(), ...letter())] : [],
     ignoreEos: random.chance(0.5),
+    minTokens: random.pick([0, 0, 1]),
+    allowedIds: random.pick([null, null, Array.from({ length: 40 }, (_, at) => at + 90)]),
+    includesStop: random.chance(0.5),
     logprobs: random.chance(0.3) ? 2 : null,
   };
 }

@@ -19,6 +19,12 @@ const lastOf = (events: readonly GenerateEvent[]): GenerateEvent | undefined => 
 /** Lets everything that can happen without time passing happen. */
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
+function textOf(events: readonly GenerateEvent[]): number[] {
+  return events.flatMap((event) =>
+    event.type === 'token' || event.type === 'finish' ? [...event.bytes] : [],
+  );
+}
+
 describe('local engine', () => {
   it('reports the prompt, then tokens, then one finish', async () => {
     const { engine, backend } = createTestEngine();
@@ -272,10 +278,7 @@ describe('local engine', () => {
     const bytes = free.flatMap((event) => (event.type === 'token' ? [...event.bytes] : []));
     const stop = Uint8Array.from(bytes.slice(5, 8));
     const stopped = await collect(engine.generate(prompt, { ...params, stop: [stop] }));
-    const text = stopped.flatMap((event) =>
-      event.type === 'token' || event.type === 'finish' ? [...event.bytes] : [],
-    );
-    expect(text).toEqual(bytes.slice(0, 5));
+    expect(textOf(stopped)).toEqual(bytes.slice(0, 5));
     expect(lastOf(stopped)).toMatchObject({ reason: 'stop', stopIndex: 0, stopId: null });
     expect(idsOf(stopped)).toEqual(idsOf(free).slice(0, idsOf(stopped).length));
     // The last token is the one that brought the last byte of the stop string.
@@ -300,5 +303,45 @@ describe('local engine', () => {
     expect(lastOf(ended)).toMatchObject({ reason: 'stop', stopId: 5, completionTokens: 1 });
     const kept = await collect(engine.generate(prompt, { ...forced, ignoreEos: true }));
     expect(lastOf(kept)).toMatchObject({ reason: 'length', completionTokens: 8 });
+  });
+
+  it('keeps what ended it in the text when asked to', async () => {
+    const { engine } = createTestEngine();
+    const prompt = testPrompt('with its end');
+    const free = await collect(engine.generate(prompt, SAMPLED));
+    const text = textOf(free);
+    const stop = { ...SAMPLED, stop: [Uint8Array.from(text.slice(3, 5))], includesStop: true };
+    const stopped = await collect(engine.generate(prompt, stop));
+    expect(textOf(stopped)).toEqual(text.slice(0, 5));
+    expect(lastOf(stopped)).toMatchObject({ reason: 'stop', stopIndex: 0 });
+
+    const ids = idsOf(free);
+    const byId = { ...SAMPLED, stopIds: [ids[4] ?? 0], includesStop: true };
+    const ended = await collect(engine.generate(prompt, byId));
+    expect(textOf(ended)).toEqual(text.slice(0, ids.indexOf(ids[4] ?? 0) + 1));
+  });
+
+  it('lets nothing end it before the least number of tokens', async () => {
+    const { engine } = createTestEngine();
+    const prompt = testPrompt('not so soon');
+    const forced = { ...GREEDY, logitBias: new Map([[5, 100]]), ignoreEos: false, maxTokens: 20 };
+    for (const minTokens of [0, 1, 7]) {
+      const events = await collect(engine.generate(prompt, { ...forced, minTokens }));
+      expect(lastOf(events)).toMatchObject({ stopId: 5, completionTokens: minTokens + 1 });
+    }
+    const text = textOf(await collect(engine.generate(prompt, SAMPLED)));
+    const stop = [Uint8Array.of(text[2] ?? 0)];
+    const later = await collect(engine.generate(prompt, { ...SAMPLED, stop, minTokens: 3 }));
+    expect(textOf(later).slice(0, 3)).toEqual(text.slice(0, 3));
+  });
+
+  it('says only what is allowed, and refuses when that is nothing', async () => {
+    const { engine } = createTestEngine();
+    const prompt = testPrompt('a or b');
+    const params = { ...SAMPLED, temperature: 2, maxTokens: 60 };
+    const ids = idsOf(await collect(engine.generate(prompt, { ...params, allowedIds: [97, 99] })));
+    expect([...new Set(ids)].toSorted((a, b) => a - b)).toEqual([97, 99]);
+    const nothing = collect(engine.generate(prompt, { ...params, allowedIds: [2] }));
+    await expect(nothing).rejects.toMatchObject({ status: 400, param: 'allowed_token_ids' });
   });
 });

@@ -7,7 +7,7 @@ import { keptByOracle, sampleByOracle } from '../support/sampling-oracle.ts';
 import { createSeededRandom, forSeeds } from '../support/seeded-random.ts';
 import type { SeededRandom } from '../support/seeded-random.ts';
 
-const NOTHING: TokenHistory = { prompt: new Set(), output: new Map() };
+const NOTHING: TokenHistory = { prompt: new Set(), output: new Map(), ends: new Set() };
 const PLAIN: SamplingParams = { ...GREEDY, temperature: 1 };
 
 /** Bell-shaped logits; a coarse grid makes many exact ties. */
@@ -30,9 +30,13 @@ function randomParams(random: SeededRandom, size: number): SamplingParams {
     repetitionPenalty: some(0.5 + random.next(), 1),
     presencePenalty: some(random.next() * 4 - 2, 0),
     frequencyPenalty: some(random.next() * 4 - 2, 0),
+    minTokens: random.pick([0, 0, 500]),
+    allowedIds: random.chance(0.7)
+      ? null
+      : [size - 3, ...Array.from({ length: 6 }, () => random.integer(0, size - 1))],
     logitBias: new Map(
       Array.from({ length: random.integer(0, 4) }, () => [
-        random.integer(0, size - 1),
+        random.integer(0, size - 4),
         random.pick([-100, -3, 2, 100]),
       ]),
     ),
@@ -45,6 +49,7 @@ function randomHistory(random: SeededRandom, size: number): TokenHistory {
   return {
     prompt: new Set(ids()),
     output: new Map(ids().map((id) => [id, random.integer(1, 4)])),
+    ends: new Set(ids().map((id) => id % (size - 4))),
   };
 }
 
@@ -148,7 +153,11 @@ describe('sampler', () => {
   it('leaves the logits as they are', () => {
     const logits = randomLogits(createSeededRandom(1), 60, 0);
     const before = Float32Array.from(logits);
-    const history: TokenHistory = { prompt: new Set([1]), output: new Map([[2, 2]]) };
+    const history: TokenHistory = {
+      prompt: new Set([1]),
+      output: new Map([[2, 2]]),
+      ends: new Set(),
+    };
     const sampler = createSampler({ vocabSize: 60, suppressed: [3] });
     sampler.sample(logits, { ...PLAIN, repetitionPenalty: 1.3, presencePenalty: 1 }, history, 0);
     expect(logits).toEqual(before);

@@ -25,6 +25,11 @@ describe('speculation', () => {
     ],
     ['stopped inside a draft', { temperature: 0, stopIds: [70] }],
     ['cut by its length', { temperature: 0, maxTokens: 37 }],
+    ['from some tokens only', { temperature: 1, seed: 5, allowedIds: [97, 98, 99, 100] }],
+    [
+      'with a least number of tokens, past stop ids',
+      { temperature: 0, stopIds: [70], minTokens: 50, includesStop: true },
+    ],
   ])('says exactly what is said without it: %s', async (_, more) => {
     const params = paramsOf(more);
     const prompt = testPrompt('the same words and the same words and the same words');

@@ -27,7 +27,10 @@ const PARAMS: SamplingParams = {
   seed: 2 ** 32 - 1,
   stop: [Uint8Array.of(255, 0, 10), Uint8Array.of(1)],
   stopIds: [4],
+  allowedIds: [7, 3],
+  minTokens: 5,
   ignoreEos: true,
+  includesStop: true,
   logprobs: 2,
   promptLogprobs: null,
 };

@@ -63,12 +63,21 @@ describe('probes', () => {
     expect(await probe()).toEqual([200, 503, 503, 503]);
   });
 
-  it('by ping need no key, and there is none unless asked for', async () => {
+  it('by ping need no key, and answer as readiness does unless asked otherwise', async () => {
     const { send } = cold({ pingPath: '/ping', apiKeys: ['key'] });
     const response = await send('/ping');
     expect([response.status, await response.text()]).toEqual([200, '']);
     expect((await send('/pings')).status).toBe(401);
-    expect((await cold().send('/ping')).status).toBe(404);
+    const plain = cold({ apiKeys: ['key'] });
+    for (const path of ['/ping', '/health', '/v1/health']) {
+      expect(await (await plain.send(path)).json()).toEqual({ status: 'ok', state: 'idle' });
+    }
+    const own = cold({ pingPath: '/health' });
+    expect(await (await own.send('/health')).text()).toBe('');
+    await own.lazy.drain(0);
+    for (const path of ['/ping', '/health', '/v1/health']) {
+      expect((await own.send(path)).status).toBe(503);
+    }
   });
 
   it.each(['ping', '/', '/a b', '/:id', '/*', '/v1/models', '/v1/ping', '/metrics', '/tokenize'])(

@@ -53,7 +53,10 @@ const PARAMS = {
   seed: 1,
   stop: [],
   stopIds: [],
+  allowedIds: null,
+  minTokens: 0,
   ignoreEos: true,
+  includesStop: false,
   logprobs: null,
   promptLogprobs: null,
 };

@@ -50,7 +50,16 @@ describe('refusals', () => {
       'unsupported_parameter',
     ],
     [{ messages: [...messages, { role: 'user' }] }, 'messages[1].content'],
-    [{ messages: [{ role: 'assistant', content: null }] }, 'messages[0].content'],
+    [{ messages: [{ role: 'user', content: null }] }, 'messages[0].content'],
+    [{ messages: [{ role: 'assistant' }] }, 'messages[0].content'],
+    [{ messages, mm_processor_kwargs: { num_crops: 4 } }, 'mm_processor_kwargs'],
+    [
+      { messages, mm_processor_kwargs: { do_pan_and_scan: 1 } },
+      'mm_processor_kwargs.do_pan_and_scan',
+    ],
+    [{ messages, allowed_token_ids: [] }, 'allowed_token_ids'],
+    [{ messages, allowed_token_ids: [258] }, 'allowed_token_ids[0]'],
+    [{ messages, min_tokens: 6, max_tokens: 5 }, 'min_tokens'],
     [{ messages: [{ role: 'user', content: 7 }] }, 'messages[0].content'],
     [
       { messages: [{ role: 'assistant', tool_calls: [{}] }] },
@@ -123,8 +132,8 @@ describe('refusals', () => {
     ['repetition_penalty', 0, -1, 11, Infinity],
     ['presence_penalty', -2.1, 2.1, Infinity],
     ['frequency_penalty', -2.1, 2.1, Infinity],
-    ['max_tokens', -1, 1.5, 1e300, '5', Infinity],
-    ['max_completion_tokens', -1, 1.5, 1e300, '5', Infinity],
+    ['max_tokens', -2, 1.5, 1e300, '5', Infinity],
+    ['max_completion_tokens', -2, 1.5, 1e300, '5', Infinity],
     ['seed', 1.5, 1e300, '5', Infinity, -Infinity],
     ['top_logprobs', -1, 1.5, 21, Infinity],
   ];
@@ -151,7 +160,7 @@ describe('refusals', () => {
     ['prediction', {}],
     ['suffix', 'x'],
     ['guided_json', {}],
-    ['min_tokens', 1],
+    ['bad_words', ['x']],
     ['use_beam_search', true],
   ];
   it.each(unsupported)('refuses %s: %j by name', (name, value) => {

@@ -48,7 +48,10 @@ describe('defaults', () => {
           seed: 77,
           stop: [],
           stopIds: [],
+          allowedIds: null,
+          minTokens: 0,
           ignoreEos: false,
+          includesStop: false,
           logprobs: null,
           promptLogprobs: null,
         },
@@ -57,6 +60,7 @@ describe('defaults', () => {
       stream: false,
       includeUsage: false,
       logprobs: false,
+      tokensAsIds: false,
     });
   });
 
@@ -167,6 +171,23 @@ const image = (index: number, url: string, panAndScan: boolean, path: string): o
   param: `messages[1].content[${index}].${path}`,
 });
 
+const limits = (maxTokens: number, over: Partial<RequestContext> = {}) =>
+  ['max_tokens', 'max_completion_tokens'].map(
+    (name) => parse({ [name]: maxTokens }, over).request.sampling.maxTokens,
+  );
+
+const crops = (detail: string | null | undefined, doPanAndScan?: boolean): unknown => {
+  const url = { url: 'https://x/y.png', ...(detail === undefined ? {} : { detail }) };
+  const { prompt } = parse({
+    messages: [{ role: 'user', content: [{ type: 'image_url', image_url: url }] }],
+    ...(doPanAndScan === undefined
+      ? {}
+      : { mm_processor_kwargs: { do_pan_and_scan: doPanAndScan } }),
+  }).request;
+  const part = prompt.type === 'chat' ? prompt.messages[0]?.parts[0] : undefined;
+  return part?.type === 'image' ? part.panAndScan : null;
+};
+
 describe('mapping', () => {
   it('carries every sampling field into engine terms', () => {
     const { request } = parse({
@@ -269,6 +290,56 @@ describe('mapping', () => {
         { role: 'assistant', parts: [{ type: 'text', text: 'No.' }] },
       ],
     });
+  });
+
+  it('takes no limit and the default limit that the model card says for the same', () => {
+    expect(limits(-1)).toEqual([null, null]);
+    expect(limits(1024)).toEqual([null, null]);
+    expect(limits(1023)).toEqual([1023, 1023]);
+    const short = { card: { ...STUB_CARD, contextTokens: 512 } };
+    expect(limits(511, short)).toEqual([null, null]);
+    expect(limits(1024, short)).toEqual([1024, 1024]);
+  });
+
+  it('reads assistant messages without a content, as clients send them after calls', () => {
+    const empty = { role: 'assistant', parts: [{ type: 'text', text: '' }] };
+    for (const sent of [
+      { content: null },
+      { content: null, tool_calls: [] },
+      { content: null, tool_calls: null },
+      { tool_calls: [] },
+    ]) {
+      const { prompt } = parse({ messages: [{ role: 'assistant', ...sent }] }).request;
+      expect(prompt).toMatchObject({ messages: [empty] });
+    }
+  });
+
+  it('crops images by their own detail, else as mm_processor_kwargs says', () => {
+    const details = [undefined, null, 'auto', 'low', 'high', 'original'];
+    expect(details.map((detail) => crops(detail))).toEqual([
+      false,
+      false,
+      false,
+      false,
+      true,
+      true,
+    ]);
+    expect(details.map((detail) => crops(detail, true))).toEqual([
+      true,
+      true,
+      false,
+      false,
+      true,
+      true,
+    ]);
+    expect(details.map((detail) => crops(detail, false))).toEqual([
+      false,
+      false,
+      false,
+      false,
+      true,
+      true,
+    ]);
   });
 
   it('continues the last assistant message without opening another turn', () => {

@@ -86,7 +86,10 @@ export const GREEDY: SamplingParams = {
   seed: 0,
   stop: [],
   stopIds: [],
+  allowedIds: null,
+  minTokens: 0,
   ignoreEos: true,
+  includesStop: false,
   logprobs: null,
   promptLogprobs: null,
 };

@@ -14,6 +14,7 @@ export function keptByOracle(
   params: SamplingParams,
   history: TokenHistory,
   suppressed: readonly number[],
+  index = 0,
 ): Candidate[] {
   const scores = Float32Array.from(logits);
   const seen = new Set([...history.prompt, ...history.output.keys()]);
@@ -28,7 +29,14 @@ export function keptByOracle(
   for (const [id, bias] of params.logitBias) {
     scores[id] = bias <= -100 ? Number.NEGATIVE_INFINITY : (scores[id] ?? 0) + bias;
   }
-  for (const id of suppressed) scores[id] = Number.NEGATIVE_INFINITY;
+  const { allowedIds, minTokens } = params;
+  for (const id of scores.keys()) {
+    const isBanned =
+      suppressed.includes(id) ||
+      (index < minTokens && history.ends.has(id)) ||
+      (allowedIds !== null && !allowedIds.includes(id));
+    if (isBanned) scores[id] = Number.NEGATIVE_INFINITY;
+  }
 
   const most = scores.reduce((a, b) => Math.max(a, b));
   let kept = Array.from(scores, (score, id) => ({
@@ -57,7 +65,9 @@ export function sampleByOracle(
   suppressed: readonly number[],
   index: number,
 ): number {
-  const kept = keptByOracle(logits, params, history, suppressed).toSorted((a, b) => a.id - b.id);
+  const kept = keptByOracle(logits, params, history, suppressed, index).toSorted(
+    (a, b) => a.id - b.id,
+  );
   const total = kept.reduce((sum, { weight }) => sum + weight, 0);
   const target = uniformAt(params.seed, index) * total;
   let mass = 0;

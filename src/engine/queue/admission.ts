@@ -18,9 +18,10 @@ export function checkPrompt(
   if (tokens.length + params.maxTokens > contextTokens) {
     throw new ServeError(
       'context_length_exceeded',
-      `The context holds ${contextTokens} tokens, but the prompt has ${tokens.length} and ` +
-        `${params.maxTokens} were asked for as completion (${tokens.length + params.maxTokens} ` +
-        'in all). Shorten the prompt or lower max_tokens.',
+      // OpenAI's words: clients find them, and the numbers in them, to shorten a conversation.
+      `This model's maximum context length is ${contextTokens} tokens. However, you requested ` +
+        `${tokens.length + params.maxTokens} tokens (${tokens.length} in the prompt, ` +
+        `${params.maxTokens} in the completion). ${adviceOf(contextTokens - tokens.length)}`,
     );
   }
   const { vocabSize } = model.config.text;
@@ -53,6 +54,11 @@ export function checkPrompt(
     }
     free = end;
   }
+}
+
+function adviceOf(left: number): string {
+  if (left <= 0) return 'Shorten the prompt.';
+  return `Shorten the prompt, or leave max_tokens out or lower it to at most ${left}.`;
 }
 
 function checkAnswer({ answer }: PreparedPrompt, params: SamplingParams, vocabSize: number): void {

@@ -18,6 +18,8 @@ describe('options of serve', () => {
       idleUnloadMs: null,
       holdMs: null,
       pingPath: null,
+      aliases: [],
+      acceptsAnyModel: false,
       drainMs: 8000,
       log: null,
       secrets: [],
@@ -27,7 +29,7 @@ describe('options of serve', () => {
 
   it('reads every option, and the model also as the first word', () => {
     const args =
-      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --prefill-budget 100 --speculate --stall-timeout 30 --max-concurrent 5 --load lazy --idle-unload 600 --hold 0 --ping /ping --log pretty --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
+      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --prefill-budget 100 --speculate --stall-timeout 30 --max-concurrent 5 --load lazy --idle-unload 600 --hold 0 --ping /ping --alias gpt-4o --alias gemma --any-model --log pretty --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
     expect(parseServeOptions(args.split(' '), {})).toEqual({
       engine: {
         model: 'm',
@@ -56,6 +58,8 @@ describe('options of serve', () => {
       holdMs: 0,
       fleetKeys: ['0123456789abcdef', 'fedcba9876543210'],
       pingPath: '/ping',
+      aliases: ['gpt-4o', 'gemma'],
+      acceptsAnyModel: true,
       drainMs: 8000,
       log: 'pretty',
       secrets: ['a', 'b', '0123456789abcdef', 'fedcba9876543210', 't'],
