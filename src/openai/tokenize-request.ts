@@ -10,11 +10,15 @@ import { checkIds } from './sampling-fields.ts';
 interface TokenizeFields {
   readonly prompt?: string | undefined;
   readonly add_special_tokens?: boolean | undefined;
+  readonly content?: string | undefined;
+  readonly add_special?: boolean | undefined;
 }
 
 export const tokenizeSchema: z.ZodMiniType<TokenizeFields> = z.object({
   prompt: z.optional(z.string().check(z.describe('Text to tokenize; or send messages.'))),
   add_special_tokens: booleanField('Put <bos> before the text; default true.'),
+  content: z.optional(z.string().check(z.describe("llama.cpp's name for prompt."))),
+  add_special: booleanField('Put <bos> before content; default false, as in llama.cpp.'),
 });
 
 export const detokenizeSchema: z.ZodMiniType<{ readonly tokens: readonly unknown[] }> = z.object({
@@ -29,6 +33,11 @@ export function parseTokenizeRequest(raw: unknown, context: RequestContext): Tok
   const body = parseBody(raw);
   checkModel(body, context);
   const fields = parseFields(tokenizeSchema, body);
+  if (fields.content !== undefined) {
+    const other = ['prompt', 'messages'].find((name) => body[name] !== undefined);
+    if (other !== undefined) throw invalid(other, 'cannot be combined with content');
+    return { type: 'text', text: fields.content, addBos: fields.add_special ?? false };
+  }
   if (fields.prompt === undefined) {
     if (body['messages'] === undefined) throw invalid('prompt', 'or messages is required');
     return parseChatPrompt(body, context);

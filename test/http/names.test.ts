@@ -172,3 +172,16 @@ describe('log probabilities', () => {
     }
   });
 });
+
+describe('POST /tokenize', () => {
+  it("takes llama.cpp's fields, with its default of no <bos>", async () => {
+    const { send } = createAppHarness();
+    const tokens = async (body: object): Promise<unknown> =>
+      ((await (await send('/tokenize', body)).json()) as { readonly tokens: unknown }).tokens;
+    expect(await tokens({ content: 'ab' })).toEqual([97, 98]);
+    expect(await tokens({ content: 'ab', add_special: true })).toEqual([256, 97, 98]);
+    expect(await tokens({ prompt: 'ab' })).toEqual([256, 97, 98]);
+    const both = await send('/tokenize', { content: 'ab', prompt: 'ab' });
+    expect([both.status, await both.json()]).toMatchObject([400, { error: { param: 'prompt' } }]);
+  });
+});

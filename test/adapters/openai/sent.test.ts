@@ -46,6 +46,7 @@ describe('what is sent', () => {
     stopIds: [71],
     ignoreEos: true,
   };
+  const allowedIds = [72, 73];
   const shared = {
     temperature: 0.5,
     top_p: 0.9,
@@ -63,8 +64,9 @@ describe('what is sent', () => {
   it('has the names of vLLM, and a salt that is a hash', async () => {
     const { upstream, completer } = await start({ kind: 'vllm' }, BY_IDS);
     const rest = { scope: 'tenant\0salt', tenant: 'tenant' };
-    await collect(completer.complete(plainRequest(sampling, rest)));
-    expect(upstream.asked[0]?.body).toMatchObject({ ...shared, seed: 5, max_tokens: 9 });
+    await collect(completer.complete(plainRequest({ ...sampling, allowedIds }, rest)));
+    const expected = { ...shared, allowed_token_ids: allowedIds, seed: 5, max_tokens: 9 };
+    expect(upstream.asked[0]?.body).toMatchObject(expected);
     expect(upstream.asked[0]?.body['cache_salt']).toMatch(/^[0-9a-f]{64}$/);
   });
 
@@ -106,6 +108,11 @@ describe('what is sent', () => {
     ['openai', { minP: 0.1 }, { prompt: CHAT }, 'min_p'],
     ['openai', {}, { returnTokenIds: true }, 'return_token_ids'],
     ['openai', { ignoreEos: true }, {}, 'ignore_eos'],
+    ['openai', { allowedIds: [7] }, {}, 'allowed_token_ids'],
+    ['llama.cpp', { allowedIds: [7] }, {}, 'allowed_token_ids'],
+    ['sglang', { allowedIds: [7] }, { prompt: CHAT }, 'allowed_token_ids'],
+    ['vllm', { minTokens: 2 }, {}, 'min_tokens'],
+    ['vllm', { includesStop: true }, {}, 'include_stop_str_in_output'],
   ] as const)('%s is not asked for what it cannot do: %o', async (kind, wish, rest, param) => {
     const { upstream, completer } = await start({ kind });
     const asking = collect(completer.complete(plainRequest({ topK: 0, ...wish }, rest)));
