@@ -36,8 +36,8 @@ export function answerHead(meta: AnswerMeta, object: string): object {
 }
 
 /**
- * Equal fingerprints, equal answers to the same request with the same seed: checkpoint, precision and
- * version are the same. A gateway and its replicas have the same one.
+ * Names what the same seed gives the same answer on: checkpoint, precision and version. How the output
+ * head is kept, and the processor, are not in it. A gateway and its replicas have the same one.
  * @returns null where the checkpoint is not known
  */
 async function systemFingerprint(card: ModelCard, version: string): Promise<string | null> {
