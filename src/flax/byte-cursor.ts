@@ -12,6 +12,8 @@ export interface ByteCursor {
   /** A varint that counts things of at least `leastBytes` each: no more than can follow. */
   count(leastBytes?: number): number;
   varints(count: number): readonly number[];
+  /** Varints of which some may be 2^64 - 1, which is how a place that is none is written: null. */
+  places(count: number): readonly (number | null)[];
   /** A view, not a copy. */
   bytes(count: number): Uint8Array;
   fail(problem: string, cause?: unknown): ServeError;
@@ -19,6 +21,8 @@ export interface ByteCursor {
 
 /** Seven bits each: what a number below 2^53 can take. */
 const MAX_VARINT_BYTES = 8;
+/** 2^64 - 1 as a varint. */
+const NOWHERE: readonly number[] = [255, 255, 255, 255, 255, 255, 255, 255, 255, 1];
 
 /**
  * @param where what is read, for messages
@@ -33,6 +37,11 @@ export function createByteCursor(bytes: Uint8Array, where: string): ByteCursor {
     at += count;
     return at - count;
   };
+  function skipNowhere(): boolean {
+    if (NOWHERE.some((byte, i) => bytes[at + i] !== byte)) return false;
+    at += NOWHERE.length;
+    return true;
+  }
   const self: ByteCursor = {
     get left() {
       return bytes.length - at;
@@ -59,6 +68,7 @@ export function createByteCursor(bytes: Uint8Array, where: string): ByteCursor {
       return count;
     },
     varints: (count) => Array.from({ length: count }, () => self.varint()),
+    places: (count) => Array.from({ length: count }, () => (skipNowhere() ? null : self.varint())),
     bytes(count) {
       const from = take(count);
       return bytes.subarray(from, from + count);

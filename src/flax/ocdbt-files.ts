@@ -3,7 +3,7 @@ import type { ByteCursor } from './byte-cursor.ts';
 
 /** A file that a manifest or node names. */
 export interface DataFile {
-  /** Path from the database's root. */
+  /** Path from the database's root; empty for the file that versions without keys are said to be in. */
   readonly key: string;
   /** What the names of files in nodes that lie in this file begin with. */
   readonly base: string;
@@ -24,11 +24,20 @@ export function readDataFiles(cursor: ByteCursor, base: string): readonly DataFi
   return names.names.map((name, i) => {
     const baseBytes = names.extra[i] ?? 0;
     if (baseBytes > name.length) throw cursor.fail('a base path is longer than its path');
+    const key = base + decode(name);
     return {
-      key: checkObjectKey(base + decode(name)),
+      key: key === '' ? '' : checkObjectKey(key),
       base: base + decode(name.subarray(0, baseBytes)),
     };
   });
+}
+
+/** @throws ServeError invalid_checkpoint where there is no file of that number */
+export function fileAt(cursor: ByteCursor, files: readonly DataFile[], id: number): DataFile {
+  const file = files[id];
+  if (file === undefined) throw cursor.fail(`it refers to file ${id} of ${files.length}`);
+  if (file.key === '') throw cursor.fail(`it refers to file ${id}, which has no name`);
+  return file;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { damaged } from './byte-cursor.ts';
 import { NODE_MAGIC, readEnvelope, type FileSpan, type OcdbtPlace } from './ocdbt-envelope.ts';
 import { decode } from './ocdbt-files.ts';
-import { OCDBT_MANIFEST, readOcdbtRoot } from './ocdbt-manifest.ts';
+import { readOcdbtRoot } from './ocdbt-manifest.ts';
 import { parseOcdbtNode, type StoredValue } from './ocdbt-node.ts';
 
 /** Far above a checkpoint of some thousand arrays in some hundred chunks each. */
@@ -57,9 +57,6 @@ export async function listOcdbtKeys(
     throw damaged(where, `it holds ${count} keys, but its parent says ${node.keyCount}`);
   }
 
-  if (root.keyCount === 0) {
-    throw damaged(`${place.source.name}: ${OCDBT_MANIFEST}`, 'its newest version holds nothing');
-  }
   await visit({ ...root, prefix: new Uint8Array(0) });
   return found;
 }

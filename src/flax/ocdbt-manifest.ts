@@ -2,7 +2,7 @@ import { ServeError } from '../errors.ts';
 import type { ByteCursor } from './byte-cursor.ts';
 import { damaged } from './byte-cursor.ts';
 import { MANIFEST_MAGIC, readEnvelope, type FileSpan, type OcdbtPlace } from './ocdbt-envelope.ts';
-import { readDataFiles } from './ocdbt-files.ts';
+import { fileAt, readDataFiles } from './ocdbt-files.ts';
 
 export const OCDBT_MANIFEST = 'manifest.ocdbt';
 
@@ -73,7 +73,7 @@ async function readManifest(
   return { root: readNewestVersion(cursor) };
 }
 
-/** Versions come column by column, oldest first. */
+/** Versions come column by column, oldest first. One without keys has no root: it lies nowhere. */
 function readNewestVersion(cursor: ByteCursor): OcdbtRoot {
   const files = readDataFiles(cursor, '');
   const count = cursor.count(UUID_BYTES);
@@ -81,21 +81,18 @@ function readNewestVersion(cursor: ByteCursor): OcdbtRoot {
   const generations = cursor.varints(count);
   const heights = Array.from({ length: count }, () => cursor.u8());
   const fileIds = cursor.varints(count);
-  const offsets = cursor.varints(count);
-  const lengths = cursor.varints(count);
+  const offsets = cursor.places(count);
+  const lengths = cursor.places(count);
   const keyCounts = cursor.varints(count);
   if (generations.some((generation, i) => i > 0 && generation <= (generations[i - 1] ?? 0))) {
     throw cursor.fail('its versions are out of order');
   }
   const last = count - 1;
-  const file = files[fileIds[last] ?? 0];
-  const height = heights[last] ?? 0;
-  if (file === undefined) throw cursor.fail('its newest version lies in a file it does not name');
+  const [offset, sizeBytes] = [offsets[last] ?? null, lengths[last] ?? null];
+  const [height, keyCount] = [heights[last] ?? 0, keyCounts[last] ?? 0];
+  if (keyCount === 0) throw cursor.fail('its newest version holds nothing');
+  if (offset === null || sizeBytes === null) throw cursor.fail('its newest version lies nowhere');
   if (height > MAX_HEIGHT) throw cursor.fail(`its tree is ${height} levels high`);
-  return {
-    span: { key: file.key, offset: offsets[last] ?? 0, sizeBytes: lengths[last] ?? 0 },
-    base: file.base,
-    height,
-    keyCount: keyCounts[last] ?? 0,
-  };
+  const { key, base } = fileAt(cursor, files, fileIds[last] ?? 0);
+  return { span: { key, offset, sizeBytes }, base, height, keyCount };
 }

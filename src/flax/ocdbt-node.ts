@@ -1,6 +1,6 @@
 import type { ByteCursor } from './byte-cursor.ts';
 import type { FileSpan } from './ocdbt-envelope.ts';
-import { readDataFiles, readNames } from './ocdbt-files.ts';
+import { fileAt, readDataFiles, readNames, type DataFile } from './ocdbt-files.ts';
 
 /** A value: in the index itself, or a range of a file. */
 export type StoredValue =
@@ -51,11 +51,7 @@ export function parseOcdbtNode(
       throw cursor.fail('its keys are out of order or repeat');
     }
   }
-  const fileOf = (id: number) => {
-    const file = files[id];
-    if (file === undefined) throw cursor.fail(`it refers to file ${id} of ${files.length}`);
-    return file;
-  };
+  const fileOf: FileOf = (id) => fileAt(cursor, files, id);
   const node: OcdbtNode =
     height === 0
       ? readLeaf(cursor, keys, fileOf)
@@ -64,7 +60,7 @@ export function parseOcdbtNode(
   return node;
 }
 
-type FileOf = (id: number) => { readonly key: string; readonly base: string };
+type FileOf = (id: number) => DataFile;
 
 function readLeaf(cursor: ByteCursor, keys: readonly Uint8Array[], fileOf: FileOf): OcdbtNode {
   const lengths = cursor.varints(keys.length);

@@ -19,7 +19,7 @@ import { readDemoJson } from '../support/demo-model.ts';
 import { expectSame } from '../support/expect-same.ts';
 import { flaxTree, valuesOf, type ModelValues } from '../support/flax-tree.ts';
 import { DEMO_FOLDER } from '../support/onnx-model.ts';
-import { writeOrbax } from '../support/orbax-writer.ts';
+import { writeOrbax } from '../support/orbax/orbax-writer.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const MAIN = `${ROOT}/dist/adapters/cli/main.js`;

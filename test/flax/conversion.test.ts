@@ -18,7 +18,11 @@ import { expectSame } from '../support/expect-same.ts';
 import { flaxTree, valuesOf } from '../support/flax-tree.ts';
 import { memorySource } from '../support/memory-source.ts';
 import { memoryStore } from '../support/memory-store.ts';
-import { writeOrbax, writeOrbaxDirectories, type ArrayToWrite } from '../support/orbax-writer.ts';
+import {
+  writeOrbax,
+  writeOrbaxDirectories,
+  type ArrayToWrite,
+} from '../support/orbax/orbax-writer.ts';
 import { readJsonFile } from '../support/read-json.ts';
 import { rejectedBy } from '../support/thrown-by.ts';
 import { syntheticCheckpoint, type Synthetic } from '../support/synthetic-checkpoint.ts';

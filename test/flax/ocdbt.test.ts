@@ -1,4 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { unzstd } from '../../adapters/node/zstd.ts';
 import { createFolderSource } from '../../adapters/node/folder-source.ts';
@@ -8,13 +10,21 @@ import type { StoredValue } from '../../src/flax/ocdbt-node.ts';
 import { ServeError } from '../../src/errors.ts';
 import type { ObjectSource } from '../../src/weights/object-source.ts';
 import { memorySource } from '../support/memory-source.ts';
-import { envelope, writeOcdbt, type OcdbtOptions } from '../support/ocdbt-writer.ts';
+import { envelope, IDENTITY, manifestBody } from '../support/orbax/ocdbt-encoding.ts';
+import { writeOcdbt, type OcdbtOptions } from '../support/orbax/ocdbt-writer.ts';
+import { readJsonFile } from '../support/read-json.ts';
 import { createSeededRandom, forSeeds } from '../support/seeded-random.ts';
 import { rejectedBy } from '../support/thrown-by.ts';
 import { bombZstd } from '../support/zstd-frame.ts';
 
 const PATH = new TextEncoder().encode('d/bbbb0000bbbb0000bbbb0000bbbb0000');
 const GOLDEN = new URL('../golden/', import.meta.url);
+/** SHA-256 of each value, as TensorStore read it. */
+const TENSORSTORE_VALUES = readJsonFile('test/golden/ocdbt/values.json') as Readonly<
+  Record<string, Readonly<Record<string, string>>>
+>;
+
+const VALUE_FILES = ['d/aaaa0000', 'd/aaab0000', 'd/cccc0000'];
 
 async function valueOf(source: ObjectSource, value: StoredValue): Promise<Uint8Array> {
   if (value.type === 'inline') return value.bytes;
@@ -28,6 +38,11 @@ async function readAll(source: ObjectSource): Promise<Record<string, Uint8Array>
   const found: Record<string, Uint8Array> = {};
   for (const [key, value] of keys ?? []) found[key] = await valueOf(source, value);
   return found;
+}
+
+/** Numbered manifests are found by listing. */
+function listedSource(files: Readonly<Record<string, Uint8Array>>): ObjectSource {
+  return { ...memorySource(files), list: async () => Object.keys(files) };
 }
 
 function someValues(seed: number, count: number): Record<string, Uint8Array> {
@@ -72,19 +87,81 @@ describe('an OCDBT database', () => {
     expect(JSON.parse(new TextDecoder().decode(one))).toMatchObject({ shape: [32], dtype: '<f4' });
   });
 
+  it.each(['interior', 'high', 'numbered'])(
+    'written by TensorStore over an empty version is read whole: %s',
+    async (name) => {
+      const source = createFolderSource(new URL(`ocdbt/${name}`, GOLDEN).pathname);
+      const found = await readAll(source);
+      await source.close();
+      const hashes = Object.entries(found).map(([key, value]) => [
+        key,
+        createHash('sha256').update(value).digest('hex'),
+      ]);
+      expect(Object.fromEntries(hashes)).toEqual(TENSORSTORE_VALUES[name]);
+    },
+  );
+
   it('of any height gives back what was written', async () => {
     await forSeeds(60, async (random, seed) => {
       const values = someValues(seed, random.integer(1, 120));
       const fanout = random.integer(2, 9);
       const isCompressed = random.chance(0.5);
+      const count = Object.keys(values).length;
       const files = writeOcdbt(values, {
         fanout,
         isCompressed,
         inlineBytes: random.pick([0, 100]),
+        isNumbered: random.chance(0.3),
+        olderCounts: Array.from({ length: random.integer(0, 3) }, () => random.integer(0, count)),
+        valueFiles: VALUE_FILES.slice(0, random.integer(0, 3)),
+        base: random.pick(['', 'ocdbt.process_0/', 'ocdbt.process_12/']),
       });
-      const found = await readAll(memorySource(files));
+      const found = await readAll(listedSource(files));
       expect(found).toEqual(values);
     });
+  });
+
+  it.each([
+    ['interior', [5, 3], 16, false],
+    ['numbered', [5, 2], 100, true],
+  ] as const)(
+    'is written by the generator of these tests to the byte as TensorStore does: %s',
+    async (name, fanout, inlineBytes, isNumbered) => {
+      const folder = new URL(`ocdbt/${name}/`, GOLDEN);
+      const written = Object.fromEntries(
+        readdirSync(folder, { recursive: true, withFileTypes: true })
+          .filter((entry) => entry.isFile())
+          .map(({ parentPath, name: file }) => join(parentPath, file))
+          .map((path) => [relative(folder.pathname, path), new Uint8Array(readFileSync(path))]),
+      );
+      const values = await readAll(listedSource(written));
+      const last = written[isNumbered ? 'manifest.0000000000000002' : 'manifest.ocdbt'];
+      if (last === undefined) throw new RangeError('no manifest');
+      // Two times and the count of older nodes end it, before its checksum.
+      const times = last.length - 4 - 1 - 16;
+      const made = writeOcdbt(values, {
+        fanout,
+        inlineBytes,
+        isNumbered,
+        isCompressed: false,
+        base: '',
+        valueFiles: [],
+        nodeFile: Object.keys(written).find((file) => file.startsWith('d/')) ?? '',
+        identity: {
+          id: last.subarray(14, 30),
+          commitTimes: [last.subarray(times, times + 8), last.subarray(times + 8, times + 16)],
+          maxNodeBytes: 400,
+        },
+      });
+      expect(made).toEqual(written);
+    },
+  );
+
+  it('whose newest version holds nothing is refused', async () => {
+    const error = await rejectedBy(
+      listOcdbtKeys({ source: memorySource(writeOcdbt({}, { fanout: 4 })), unzstd }),
+    );
+    expect(error.message).toContain('its newest version holds nothing');
   });
 
   it('lists no keys where there is none', async () => {
@@ -126,7 +203,7 @@ describe('an OCDBT database', () => {
     body[body.length - 4] = envelope(0x0cdb_20de, body, false).length;
     const circle = envelope(0x0cdb_20de, body, false);
     const files = writeOcdbt({ a: new Uint8Array(300) }, { fanout: 2, isCompressed: false });
-    const { manifest, name } = rootOf(files, circle, 1);
+    const { manifest, name } = rootOf(circle, 1);
     const source = memorySource({ ...files, 'manifest.ocdbt': manifest, [name]: circle });
     const error = await rejectedBy(readAll(source));
     expect(error.message).toContain('it lies 1 levels above the leaves, not 0');
@@ -159,7 +236,7 @@ describe('an OCDBT database', () => {
     for (const body of nodes) {
       const files = writeOcdbt({ a: new Uint8Array(300) }, { fanout: 2, isCompressed: false });
       const node = envelope(0x0cdb_20de, Uint8Array.from(body), false);
-      const { manifest, name } = rootOf(files, node);
+      const { manifest, name } = rootOf(node);
       const source = memorySource({ ...files, 'manifest.ocdbt': manifest, [name]: node });
       expect((await rejectedBy(readAll(source))).code).toBe('invalid_checkpoint');
     }
@@ -170,30 +247,31 @@ describe('an OCDBT database', () => {
     const plain = envelope(0x0cdb_20de, bombZstd(4096), false);
     plain[13] = 1;
     new DataView(plain.buffer).setUint32(plain.length - 4, crc32c(plain.subarray(0, -4)), true);
-    const { manifest, name } = rootOf(files, plain);
+    const { manifest, name } = rootOf(plain);
     const source = memorySource({ ...files, 'manifest.ocdbt': manifest, [name]: plain });
     expect((await rejectedBy(readAll(source))).message).toContain('unpacks to more than');
   });
 });
 
-/** The manifest of `files` with `node` as its root, whose length it must know. */
+/** A manifest over one node, `node`, and the name of the file that is nothing but it. */
 function rootOf(
-  files: Record<string, Uint8Array>,
   node: Uint8Array,
   height = 0,
 ): { readonly manifest: Uint8Array; readonly name: string } {
   const name = 'ocdbt.process_0/d/bbbb0000bbbb0000bbbb0000bbbb0000';
-  const old = files[name] as Uint8Array;
-  const body = [...(files['manifest.ocdbt'] as Uint8Array).subarray(14, -4)];
-  // Columns of one byte each end the manifest: two lengths, key counts, sizes, times, no older nodes.
-  const at = body.length - 1 - 16 - 4 - 2 - 1;
-  if (body[at] !== old.length) throw new RangeError('the manifest is laid out in another way');
-  const length = node.length < 128 ? [node.length] : [(node.length & 127) | 128, node.length >> 7];
-  if (node.length >= 128 && node.length >> 7 > 127) {
-    length.splice(1, 1, ((node.length >> 7) & 127) | 128, node.length >> 14);
-  }
-  // Before it: lengths of the other version, two offsets, two files.
-  body[at - 6] = height;
-  body.splice(at, 1, ...length);
-  return { manifest: envelope(0x0cdb_3a2a, Uint8Array.from(body), false), name };
+  const none = new Uint8Array(0);
+  const root = {
+    firstKey: none,
+    lastKey: none,
+    offset: 0,
+    length: node.length,
+    keyCount: 1,
+    treeBytes: 0,
+    valueBytes: 0,
+    prefixBytes: 0,
+    height,
+  };
+  const settings = { inlineBytes: 100, isCompressed: false, identity: IDENTITY };
+  const body = manifestBody([null, root], { path: name, baseBytes: 16 }, settings, 0);
+  return { manifest: envelope(0x0cdb_3a2a, body, false), name };
 }

@@ -13,8 +13,8 @@ import {
   writeOrbaxDirectories,
   zarrValues,
   type ArrayToWrite,
-} from '../support/orbax-writer.ts';
-import { writeOcdbt } from '../support/ocdbt-writer.ts';
+} from '../support/orbax/orbax-writer.ts';
+import { writeOcdbt } from '../support/orbax/ocdbt-writer.ts';
 import { createSeededRandom, forSeeds, type SeededRandom } from '../support/seeded-random.ts';
 import { rejectedBy } from '../support/thrown-by.ts';
 import { bombZstd } from '../support/zstd-frame.ts';

@@ -2,7 +2,7 @@ import type { ModelConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/tensor-shapes.ts';
 import type { Checkpoint } from '../../src/weights/checkpoint.ts';
 import { dequantize } from './dequantize.ts';
-import type { ArrayToWrite } from './orbax-writer.ts';
+import type { ArrayToWrite } from './orbax/orbax-writer.ts';
 
 /** A model's values by canonical name, linears dequantised, in the order of canonical shapes. */
 export type ModelValues = ReadonlyMap<string, Float32Array>;

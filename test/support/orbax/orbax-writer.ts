@@ -1,5 +1,5 @@
 import { writeOcdbt, type OcdbtOptions } from './ocdbt-writer.ts';
-import { zstd } from './zstd-frame.ts';
+import { zstd } from '../zstd-frame.ts';
 
 export interface ArrayToWrite {
   readonly shape: readonly number[];
