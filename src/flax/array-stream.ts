@@ -2,7 +2,7 @@ import { FLOAT_SIZE, widen } from '../weights/dtype.ts';
 import type { ObjectSource } from '../weights/object-source.ts';
 import { openChunk, type ChunkStream } from './chunk-stream.ts';
 import type { OrbaxArray } from './orbax-array.ts';
-import { chunkGrid } from './zarr-metadata.ts';
+import { chunkGrid } from './zarr/zarr-metadata.ts';
 import type { Unzstd } from './zstd.ts';
 
 /** All values of an array in C order, whatever chunks it is cut into, as fast as they are taken. */

@@ -4,21 +4,12 @@ import { sha256Hex } from '../lib/sha256-hex.ts';
 import type { ObjectSource } from '../weights/object-source.ts';
 import { parallelReads } from '../weights/ranged-read.ts';
 import { damaged } from './byte-cursor.ts';
-import {
-  METADATA,
-  openDatabase,
-  openDirectories,
-  TREE_FILE,
-  type OrbaxIndex,
-} from './orbax-index.ts';
+import { openDatabase, openDirectories, TREE_FILE } from './orbax-index.ts';
 import { OCDBT_MANIFEST } from './ocdbt-manifest.ts';
 import type { StoredValue } from './ocdbt-node.ts';
 import { chunkBytes, type OrbaxArray, type OrbaxCheckpoint } from './orbax-array.ts';
-import { chunkNames, parseZarrMetadata } from './zarr-metadata.ts';
+import { describeArray } from './zarr/describe-array.ts';
 import type { Unzstd } from './zstd.ts';
-
-/** A .zarray has some hundred bytes. */
-const MAX_METADATA_BYTES = 2 ** 20;
 
 /** Whether the source looks like an Orbax checkpoint, by the files each has. */
 export async function isOrbax(source: ObjectSource, signal?: AbortSignal): Promise<boolean> {
@@ -60,51 +51,6 @@ export async function openOrbax(
     arrays: new Map(found.map((array) => [array.name, array])),
     fingerprint: await sha256Hex(new TextEncoder().encode(content)),
   };
-}
-
-async function describeArray(
-  source: ObjectSource,
-  name: string,
-  index: OrbaxIndex,
-  signal?: AbortSignal,
-): Promise<OrbaxArray> {
-  const where = `${source.name}: ${name}${METADATA}`;
-  const stored = await index.find(name + METADATA, signal);
-  if (stored === null) throw damaged(where, 'it is missing');
-  const json = parseText(await readSmall(source, stored, where, signal), where);
-  const metadata = parseZarrMetadata(json, where);
-  const chunks: StoredValue[] = [];
-  for (const chunk of chunkNames(metadata)) {
-    const value = await index.find(`${name}/${chunk}`, signal);
-    // Orbax writes every chunk, also of zeros: one that lacks was lost.
-    if (value === null) throw damaged(`${source.name}: ${name}`, `its chunk ${chunk} is missing`);
-    chunks.push(value);
-  }
-  const { shape, chunks: chunkShape, dtype, codec } = metadata;
-  return { name, shape, chunkShape, dtype, codec, chunks };
-}
-
-async function readSmall(
-  source: ObjectSource,
-  value: StoredValue,
-  where: string,
-  signal?: AbortSignal,
-): Promise<Uint8Array> {
-  if (value.type === 'inline') return value.bytes;
-  if (value.sizeBytes > MAX_METADATA_BYTES) {
-    throw damaged(where, `it has ${value.sizeBytes} bytes`);
-  }
-  const bytes = new Uint8Array(value.sizeBytes);
-  await source.read(value.key, value.offset, bytes, signal);
-  return bytes;
-}
-
-function parseText(bytes: Uint8Array, where: string): unknown {
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (error) {
-    throw damaged(where, 'it is not JSON', error);
-  }
 }
 
 /** Files that end before what the index says lies in them were cut short: better known now. */

@@ -1,10 +1,13 @@
+import { ServeError } from '../errors.ts';
 import { jsonFields } from '../model/json-fields.ts';
 import { checkObjectKey } from '../weights/object-key.ts';
 import type { ObjectSource } from '../weights/object-source.ts';
 import { readJson } from '../weights/read-json.ts';
 import type { OcdbtPlace } from './ocdbt-envelope.ts';
 import { listOcdbtKeys } from './ocdbt-keys.ts';
+import { OCDBT_MANIFEST } from './ocdbt-manifest.ts';
 import type { StoredValue } from './ocdbt-node.ts';
+import { arrayNameOf } from './zarr/describe-array.ts';
 
 /** Finds an array's metadata and chunks by key, whatever the layout. */
 export interface OrbaxIndex {
@@ -14,10 +17,10 @@ export interface OrbaxIndex {
   find(key: string, signal?: AbortSignal): Promise<StoredValue | null>;
 }
 
-/** What an array's name is followed by in the key of its metadata. */
-export const METADATA = '/.zarray';
 /** Orbax' own description of the tree. */
 export const TREE_FILE = '_METADATA';
+/** What the first process wrote of a database: there where the database should be. */
+const PROCESS_MANIFEST = `ocdbt.process_0/${OCDBT_MANIFEST}`;
 
 /** null where the source holds no OCDBT database. */
 export async function openDatabase(
@@ -28,9 +31,7 @@ export async function openDatabase(
   if (keys === null) return null;
   return {
     layout: 'ocdbt',
-    names: [...keys.keys()]
-      .filter((key) => key.endsWith(METADATA))
-      .map((key) => key.slice(0, -METADATA.length)),
+    names: [...keys.keys()].map(arrayNameOf).filter((name) => name !== null),
     find: async (key) => keys.get(key) ?? null,
   };
 }
@@ -38,7 +39,7 @@ export async function openDatabase(
 /**
  * The layout without OCDBT: a directory for each array, named by its path in the tree joined with dots.
  * @returns null where there is no description of the tree
- * @throws ServeError invalid_checkpoint
+ * @throws ServeError invalid_checkpoint, weights_unavailable (it is one with OCDBT that lacks its database)
  */
 export async function openDirectories(
   source: ObjectSource,
@@ -46,7 +47,15 @@ export async function openDirectories(
 ): Promise<OrbaxIndex | null> {
   const json = await readJson(source, TREE_FILE, signal);
   if (json === undefined) return null;
-  const tree = jsonFields(json, TREE_FILE).value('tree_metadata') ?? {};
+  const fields = jsonFields(json, TREE_FILE);
+  const hasProcess = (await source.head(PROCESS_MANIFEST, signal)) !== null;
+  if (fields.boolean('use_ocdbt', hasProcess)) {
+    throw new ServeError(
+      'weights_unavailable',
+      `${source.name} has no ${OCDBT_MANIFEST}, which lists its arrays and where they lie: download all files of the checkpoint`,
+    );
+  }
+  const tree = fields.value('tree_metadata') ?? {};
   const names = Object.entries(tree).map(([path, entry]) => {
     const keys = jsonFields(entry, `${TREE_FILE}: ${path}`).value('key_metadata');
     const parts = Array.isArray(keys)

@@ -72,6 +72,15 @@ function sharded(tree: Tree): Tree {
   );
 }
 
+function inShards(tree: Tree): Tree {
+  return Object.fromEntries(
+    Object.entries(sharded(tree)).map(([name, array]) => [
+      name,
+      { ...array, chunksPerShard: array.shape.map(() => 2) },
+    ]),
+  );
+}
+
 describe('a converted checkpoint', () => {
   const cases: readonly (readonly [
     string,
@@ -92,6 +101,7 @@ describe('a converted checkpoint', () => {
       (tree) => writeOrbax(rename(tree, (name) => `rlx_networks/policy_network/${name}`)),
     ],
     ['a directory for each array', VISION, (tree) => writeOrbaxDirectories(tree)],
+    ['zarr v3 in shards', VISION, (tree) => writeOrbax(inShards(tree))],
     ['many chunks', VISION, (tree) => writeOrbax(sharded(tree), { fanout: 5 })],
   ];
   it.each(cases)('has every value of the Flax arrays: %s', async (_, model, write) => {

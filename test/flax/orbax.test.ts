@@ -15,11 +15,16 @@ import {
   type ArrayToWrite,
 } from '../support/orbax/orbax-writer.ts';
 import { writeOcdbt } from '../support/orbax/ocdbt-writer.ts';
+import { readJsonFile } from '../support/read-json.ts';
 import { createSeededRandom, forSeeds, type SeededRandom } from '../support/seeded-random.ts';
 import { rejectedBy } from '../support/thrown-by.ts';
 import { bombZstd } from '../support/zstd-frame.ts';
 
 const GOLDEN = new URL('../golden/', import.meta.url);
+/** As they were given to Orbax and TensorStore. */
+const ZARR3_VALUES = readJsonFile('test/golden/orbax_zarr3/values.json') as Readonly<
+  Record<string, Readonly<Record<string, { readonly shape: number[]; readonly sha256: string }>>>
+>;
 
 async function readArray(
   source: ObjectSource,
@@ -45,6 +50,7 @@ function randomArray(random: SeededRandom): ArrayToWrite {
     chunks: shape.map((size) => random.integer(1, size + 1)),
     dtype: random.pick(['<f4', 'bfloat16']),
     isRaw: random.chance(0.3),
+    ...(random.chance(0.4) && { chunksPerShard: shape.map(() => random.integer(1, 3)) }),
   };
 }
 
@@ -74,6 +80,23 @@ describe('an Orbax checkpoint', () => {
       await source.close();
     }
   });
+
+  it.each(['orbax', 'directories', 'shards'])(
+    'in zarr v3 has the bits that were written: %s',
+    async (folder) => {
+      const source = createFolderSource(new URL(`orbax_zarr3/${folder}`, GOLDEN).pathname);
+      const orbax = await openOrbax(source, unzstd);
+      const expected = ZARR3_VALUES[folder] ?? {};
+      expect([...orbax.arrays.keys()].toSorted()).toEqual(Object.keys(expected).toSorted());
+      for (const [name, { shape, sha256 }] of Object.entries(expected)) {
+        const array = orbax.arrays.get(name) as OrbaxArray;
+        expect(array.shape).toEqual(shape);
+        const bytes = new Uint8Array((await readArray(source, array)).buffer);
+        expect(createHash('sha256').update(bytes).digest('hex'), name).toBe(sha256);
+      }
+      await source.close();
+    },
+  );
 
   it.each([
     ['OCDBT', writeOrbax],
@@ -131,8 +154,26 @@ describe('an Orbax checkpoint', () => {
     expect(error.message).toContain('is no Orbax checkpoint');
   });
 
+  it('names the database that is missing, not an array', async () => {
+    const { 'manifest.ocdbt': _, ...rest } = writeOrbax({ a: ONE });
+    const { _METADATA: tree } = writeOrbaxDirectories({ a: ONE });
+    const json = new TextDecoder().decode(tree);
+    for (const text of [json.replace('"use_ocdbt":false', '"use_ocdbt":true'), json]) {
+      const { use_ocdbt, ...older } = JSON.parse(text) as Record<string, unknown>;
+      const metadata = use_ocdbt === true ? JSON.parse(text) : older;
+      const files = {
+        ...rest,
+        'ocdbt.process_0/manifest.ocdbt': new Uint8Array(1),
+        _METADATA: new TextEncoder().encode(JSON.stringify(metadata)),
+      };
+      const error = await rejectedBy(openOrbax(memorySource(files), unzstd));
+      expect(error.code).toBe('weights_unavailable');
+      expect(error.message).toContain('has no manifest.ocdbt');
+    }
+  });
+
   it.each<[string, object, string]>([
-    ['zarr 3', { zarr_format: 3 }, 'zarr_format must be 2'],
+    ['another version', { zarr_format: 3 }, 'zarr_format must be 2'],
     ['another dtype', { dtype: '<i4' }, 'dtype must be <f4'],
     ['another compressor', { compressor: { id: 'blosc' } }, 'id must be zstd'],
     ['filters', { filters: [{ id: 'delta' }] }, 'filters must be null'],

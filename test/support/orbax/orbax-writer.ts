@@ -1,3 +1,5 @@
+import { crc32c } from '../../../src/flax/crc32c.ts';
+import { createByteWriter } from './ocdbt-encoding.ts';
 import { writeOcdbt, type OcdbtOptions } from './ocdbt-writer.ts';
 import { zstd } from '../zstd-frame.ts';
 
@@ -9,6 +11,8 @@ export interface ArrayToWrite {
   readonly chunks?: readonly number[];
   readonly dtype?: '<f4' | 'bfloat16';
   readonly isRaw?: boolean;
+  /** Chunks in a shard, along each dimension: stored as zarr v3. */
+  readonly chunksPerShard?: readonly number[];
 }
 
 /** Keys and values of the arrays as zarr v2 stores them. */
@@ -19,6 +23,10 @@ export function zarrValues(
   for (const [name, array] of Object.entries(arrays)) {
     const { shape } = array;
     const chunks = array.chunks ?? shape;
+    if (array.chunksPerShard !== undefined) {
+      Object.assign(values, shardedValues(name, array, chunks, array.chunksPerShard));
+      continue;
+    }
     values[`${name}/.zarray`] = new TextEncoder().encode(
       JSON.stringify({
         chunks,
@@ -38,6 +46,54 @@ export function zarrValues(
       const key = index.length === 0 ? '0' : index.join('.');
       values[`${name}/${key}`] = array.isRaw === true ? bytes : zstd(bytes);
     }
+  }
+  return values;
+}
+
+/** As zarr v3 with `sharding_indexed` has them: chunks one after the other, then where each lies. */
+function shardedValues(
+  name: string,
+  array: ArrayToWrite,
+  chunks: readonly number[],
+  perShard: readonly number[],
+): Record<string, Uint8Array> {
+  const { shape } = array;
+  const shard = chunks.map((size, i) => size * (perShard[i] ?? 1));
+  const bytes = { name: 'bytes', configuration: { endian: 'little' } };
+  const codecs = array.isRaw === true ? [bytes] : [bytes, { name: 'zstd' }];
+  const index_codecs = [bytes, { name: 'crc32c' }];
+  const json = {
+    chunk_grid: { name: 'regular', configuration: { chunk_shape: shard } },
+    chunk_key_encoding: { name: 'default' },
+    codecs: [
+      { name: 'sharding_indexed', configuration: { chunk_shape: chunks, codecs, index_codecs } },
+    ],
+    data_type: array.dtype === 'bfloat16' ? 'bfloat16' : 'float32',
+    fill_value: 0,
+    node_type: 'array',
+    shape,
+    zarr_format: 3,
+  };
+  const values: Record<string, Uint8Array> = {
+    [`${name}/zarr.json`]: new TextEncoder().encode(JSON.stringify(json)),
+  };
+  for (const at of positions(shape.map((size, i) => Math.ceil(size / (shard[i] ?? 1))))) {
+    const body = createByteWriter();
+    const index = new BigUint64Array(2 * perShard.reduce((product, count) => product * count, 1));
+    // Chunks outside of the array are not there.
+    index.fill(2n ** 64n - 1n);
+    for (const [i, inner] of [...positions(perShard)].entries()) {
+      const chunk = inner.map((place, axis) => (at[axis] ?? 0) * (perShard[axis] ?? 1) + place);
+      if (chunk.some((place, axis) => place * (chunks[axis] ?? 1) >= (shape[axis] ?? 1))) continue;
+      const plain = chunkBytes(array, chunks, chunk);
+      const stored = array.isRaw === true ? plain : zstd(plain);
+      index.set([BigInt(body.length), BigInt(stored.length)], 2 * i);
+      body.bytes(stored);
+    }
+    const indexBytes = new Uint8Array(index.buffer);
+    body.bytes(indexBytes);
+    body.bytes(new Uint8Array(Uint32Array.of(crc32c(indexBytes)).buffer));
+    values[[name, 'c', ...at].join('/')] = body.finish();
   }
   return values;
 }
