@@ -89,7 +89,7 @@ async function writeShards(
     ({ flax }, convertSignal) => convert(flax, convertSignal),
     // Large tables come in pieces that are not made before they are taken.
     ({ array, flax }) =>
-      flax.transform.type === 'plain' ? Math.min(array.sizeBytes, STREAM_BYTES) : array.sizeBytes,
+      flax.transform.type === 'table' ? Math.min(array.sizeBytes, STREAM_BYTES) : array.sizeBytes,
     { aheadBytes, mostAtOnce: atOnce },
     signal,
   );

@@ -1,6 +1,10 @@
 import { GRID_GROUP } from '../bundle/grid.ts';
+import type { ServeError } from '../errors.ts';
 import { openArray, type ArrayPlace, type ArrayStream } from './array-stream.ts';
-import { createAwqPacker, type AwqPacker } from './awq-packer.ts';
+import { damaged } from './byte-cursor.ts';
+import { hasBfloat16, showOdd } from './int4/odd-values.ts';
+import { createTableCheck, type TableCheck } from './int4/table-check.ts';
+import { createAwqPacker, type AwqPacker } from './int4/awq-packer.ts';
 import type { FlaxArray } from './flax-tensors.ts';
 
 /**
@@ -13,16 +17,24 @@ export async function* convertArray(
   place: ArrayPlace,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const values = openArray(flax.array, place);
+  const where = `${place.source.name}: ${flax.array.name}`;
   try {
     switch (flax.transform.type) {
       case 'plain':
-        yield* plainTensor(flax, values, flax.transform.paddingValues);
+        yield* plainTensor(flax, values, where, null);
         break;
+      case 'table': {
+        const { dtype, shape } = flax.array;
+        yield* plainTensor(flax, values, where, createTableCheck(shape[1] ?? 0, dtype, where));
+        const { paddingValues } = flax.transform;
+        if (paddingValues > 0) yield new Uint8Array(2 * paddingValues);
+        break;
+      }
       case 'permuted':
-        yield await permutedTensor(values, flax.transform.shape, flax.transform.order);
+        yield await permutedTensor(flax, values, where, flax.transform);
         break;
       default:
-        yield* int4Tensors(flax, values, place.source.name);
+        yield* int4Tensors(flax, values, where);
     }
   } finally {
     await values.close();
@@ -35,28 +47,31 @@ const PIECE_VALUES = 2 ** 21;
 async function* plainTensor(
   flax: FlaxArray,
   values: ArrayStream,
-  paddingValues: number,
+  where: string,
+  check: TableCheck | null,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const total = flax.array.shape.reduce((product, size) => product * size, 1);
   const floats = new Float32Array(Math.min(PIECE_VALUES, total));
   for (let done = 0; done < total;) {
     const part = floats.subarray(0, Math.min(PIECE_VALUES, total - done));
     await values.take(part);
-    yield bytesOf(toBfloat16(part));
+    const halves = toBfloat16(part, (i) => notFinite(flax.array.shape, done + i, part[i], where));
+    check?.(part);
+    yield bytesOf(halves);
     done += part.length;
   }
-  if (paddingValues > 0) yield new Uint8Array(2 * paddingValues);
 }
 
 async function permutedTensor(
+  flax: FlaxArray,
   values: ArrayStream,
-  shape: readonly number[],
-  order: readonly number[],
+  where: string,
+  { shape, order }: { readonly shape: readonly number[]; readonly order: readonly number[] },
 ): Promise<Uint8Array<ArrayBuffer>> {
   const total = shape.reduce((product, size) => product * size, 1);
   const floats = new Float32Array(total);
   await values.take(floats);
-  const halves = toBfloat16(floats);
+  const halves = toBfloat16(floats, (i) => notFinite(flax.array.shape, i, floats[i], where));
   const strides = shape.map((_, i) =>
     shape.slice(i + 1).reduce((product, size) => product * size, 1),
   );
@@ -83,7 +98,7 @@ async function* int4Tensors(
   const { transform, shape, names } = flax;
   const [outputs = 0, inputs = 0] = shape;
   for (const name of names) {
-    const packer = createAwqPacker(outputs, inputs, `${where}: ${flax.array.name} (${name})`);
+    const packer = createAwqPacker(outputs, inputs, `${where} (${name})`);
     if (transform.type === 'inputs-first') {
       await packInputsFirst(packer, values, transform.heads, inputs, transform.outputs);
     } else {
@@ -131,15 +146,35 @@ async function packOutputsFirst(
   }
 }
 
-/** To the nearest, ties to even. */
-function toBfloat16(values: Float32Array): Uint16Array {
+/**
+ * To the nearest, ties to even.
+ * @param refused the error for the value at an index that has no finite bfloat16
+ */
+function toBfloat16(values: Float32Array, refused: (index: number) => ServeError): Uint16Array {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const halves = new Uint16Array(values.length);
   for (let i = 0; i < bits.length; i++) {
     const word = bits[i] as number;
+    if (!hasBfloat16(values[i] as number)) throw refused(i);
     halves[i] = (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
   }
   return halves;
+}
+
+/** @param index in C order */
+function notFinite(
+  shape: readonly number[],
+  index: number,
+  value: number | undefined,
+  where: string,
+): ServeError {
+  const place: number[] = [];
+  let rest = index;
+  for (const size of shape.toReversed()) {
+    place.unshift(rest % size);
+    rest = Math.floor(rest / size);
+  }
+  return damaged(where, `its value [${place.join(', ')}] is ${showOdd(value ?? Number.NaN)}`);
 }
 
 function bytesOf(array: Uint16Array | Uint32Array): Uint8Array<ArrayBuffer> {

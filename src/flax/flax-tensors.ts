@@ -4,8 +4,10 @@ import type { OrbaxArray } from './orbax-array.ts';
 
 /** How an array becomes tensors of a Hugging Face checkpoint. */
 export type Transform =
-  /** Values as they are, in bfloat16; followed by rows of zeros. */
-  | { readonly type: 'plain'; readonly paddingValues: number }
+  /** Values as they are, in bfloat16. */
+  | { readonly type: 'plain' }
+  /** The same of the embedding table; followed by rows of zeros. */
+  | { readonly type: 'table'; readonly paddingValues: number }
   /** In bfloat16, with dimensions in another order. */
   | {
       readonly type: 'permuted';
@@ -91,7 +93,7 @@ export function matchParameters(
   });
 }
 
-const PLAIN: Transform = { type: 'plain', paddingValues: 0 };
+const PLAIN: Transform = { type: 'plain' };
 
 function textParameters(shape: FlaxShape, vocabSize: number): readonly Parameter[] {
   const { hiddenSize: hidden, vocabRows, vision } = shape;
@@ -101,7 +103,7 @@ function textParameters(shape: FlaxShape, vocabSize: number): readonly Parameter
     {
       name: 'embedder.input_embedding',
       stored: [vocabRows, hidden],
-      transform: { type: 'plain', paddingValues },
+      transform: { type: 'table', paddingValues },
       names: [`${prefix}.embed_tokens.weight`],
       shape: [vocabSize, hidden],
     },

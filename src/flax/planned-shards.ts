@@ -29,7 +29,7 @@ export interface PlannedTensor {
 
 /** What an array becomes, in the order in which `convertArray` gives it. */
 function tensorsOf({ transform, names, shape }: FlaxArray): readonly PlannedTensor[] {
-  if (transform.type === 'plain' || transform.type === 'permuted') {
+  if (transform.type !== 'inputs-first' && transform.type !== 'outputs-first') {
     return names.map((name) => tensor(name, 'BF16', shape));
   }
   const [outputs = 0, inputs = 0] = shape;

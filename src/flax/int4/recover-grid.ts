@@ -1,4 +1,5 @@
-import { GRID_GROUP, GRID_HIGHEST, GRID_LOWEST, roundToBfloat16 } from '../bundle/grid.ts';
+import { GRID_GROUP, GRID_HIGHEST, GRID_LOWEST, roundToBfloat16 } from '../../bundle/grid.ts';
+import { hasBfloat16 } from './odd-values.ts';
 
 /**
  * Google's int4 checkpoint in Flax holds fp32 values that lie on an int4 grid, without its scales.
@@ -7,7 +8,7 @@ import { GRID_GROUP, GRID_HIGHEST, GRID_LOWEST, roundToBfloat16 } from '../bundl
  * is a bfloat16 and so loses nothing in being stored as one.
  * @param values 32 of them from `at` on
  * @param nibbles gets value + 8 at `to` and the 31 that follow
- * @returns the scale, rounded to bfloat16; -1 where the values lie on no such grid
+ * @returns the scale, rounded to bfloat16; -1 where the values lie on no such grid, or have no finite bfloat16
  */
 export function recoverFloatGroup(
   values: Float32Array,
@@ -29,6 +30,7 @@ export function recoverFloatGroup(
     nibbles.fill(-GRID_LOWEST, to, to + GRID_GROUP);
     return 0;
   }
+  if (!hasBfloat16(magnitude)) return -1;
   const most = isNegative ? -GRID_LOWEST : GRID_HIGHEST;
   let chosen = 0;
   let written = 0;
@@ -52,6 +54,12 @@ export function recoverFloatGroup(
  */
 const TOLERANCE = 2 ** -16;
 
+/**
+ * What no arithmetic in fp32 leaves of a zero, as a part of the group's largest: where a damaged value
+ * dwarfs the others, they are that small, and would become zeros on the grid of that one.
+ */
+const DWARFED = 2 ** -30;
+
 /** Added and taken away again, leaves the nearest whole number: several times faster than Math.round. */
 const ROUNDING = 1.5 * 2 ** 52;
 
@@ -66,11 +74,13 @@ function fits(
 ): boolean {
   const inverse = steps / magnitude;
   const tolerance = TOLERANCE * steps;
+  const dwarfed = DWARFED * steps;
   for (let i = 0; i < GRID_GROUP; i++) {
     const position = (values[at + i] as number) * inverse;
     const step = position + ROUNDING - ROUNDING;
     // Written so that it refuses infinity, too.
     if (!(Math.abs(position - step) <= tolerance) || step > GRID_HIGHEST) return false;
+    if (step === 0 && position !== 0 && Math.abs(position) < dwarfed) return false;
     nibbles[to + i] = step - GRID_LOWEST;
   }
   return true;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { roundToBfloat16 } from '../../src/bundle/grid.ts';
-import { recoverFloatGroup } from '../../src/flax/recover-grid.ts';
-import { forSeeds, type SeededRandom } from '../support/seeded-random.ts';
+import { roundToBfloat16 } from '../../../src/bundle/grid.ts';
+import { recoverFloatGroup } from '../../../src/flax/int4/recover-grid.ts';
+import { forSeeds, type SeededRandom } from '../../support/seeded-random.ts';
 
 function recover(values: ArrayLike<number>): { scale: number; nibbles: Uint8Array } {
   const nibbles = new Uint8Array(34).fill(99);
@@ -58,7 +58,7 @@ describe('the int4 grid of fp32 weights', () => {
     expect([scale, ...new Set(nibbles)]).toEqual([0, 8]);
   });
 
-  it('is not seen where values lie between, are no numbers, or need a ninth step', () => {
+  it('is not seen where values lie between, are no numbers, need a ninth step or are dwarfed', () => {
     const between = Array.from({ length: 32 }, (_, i) => Math.fround(i * 0.01));
     expect(recover(between).scale).toBe(-1);
     for (const odd of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
@@ -67,6 +67,9 @@ describe('the int4 grid of fp32 weights', () => {
         expect(recover(values).scale).toBe(-1);
       }
     }
+    const dwarfed = Array.from({ length: 32 }, (_, i) => (i === 9 ? 0.1 * 2 ** 64 : 0.1 * (i % 5)));
+    expect(recover(dwarfed).scale).toBe(-1);
+    expect(recover(dwarfed.map((value) => (value > 1 ? value : 0))).scale).toBeGreaterThan(0);
     const eight = Array.from({ length: 32 }, (_, i) =>
       Math.fround((i === 0 ? 8 : 3 - (i % 8)) * 0.3),
     );

@@ -1,5 +1,7 @@
-import { GRID_GROUP } from '../bundle/grid.ts';
-import { ServeError } from '../errors.ts';
+import { GRID_GROUP } from '../../bundle/grid.ts';
+import { ServeError } from '../../errors.ts';
+import { damaged } from '../byte-cursor.ts';
+import { hasBfloat16, showGroup, showOdd } from './odd-values.ts';
 import { recoverFloatGroup } from './recover-grid.ts';
 
 /** The three parts of one linear, as AutoAWQ's gemm kernels take them. */
@@ -118,9 +120,13 @@ function offGrid(
   output: number,
   where: string,
 ): ServeError {
-  const shown = [...values.subarray(at, at + 4)].map((value) => value.toPrecision(6)).join(', ');
+  const odd = values.subarray(at, at + GRID_GROUP).findIndex((value) => !hasBfloat16(value));
+  if (odd >= 0) {
+    const shown = showOdd(values[at + odd] ?? Number.NaN);
+    return damaged(where, `its weight of output ${output} for input ${input + odd} is ${shown}`);
+  }
   return new ServeError(
     'invalid_checkpoint',
-    `${where}: the weights of output ${output} from input ${input} on (${shown}, ...) lie on no grid of 4 bits; convert the checkpoint whose name ends with -int4, which was trained to be rounded`,
+    `${where}: the weights of output ${output} from input ${input} on (${showGroup(values, at)}) lie on no grid of 4 bits; convert the checkpoint whose name ends with -int4, which was trained to be rounded, or if this is it, download it again: it is damaged`,
   );
 }
