@@ -3,6 +3,7 @@ import { openOrbax } from '../../src/flax/open-orbax.ts';
 import { storedBytes, type OrbaxCheckpoint } from '../../src/flax/orbax-array.ts';
 import { nameParameters } from '../../src/flax/param-names.ts';
 import type { ObjectSource } from '../../src/weights/object-source.ts';
+import { counted } from '../../src/lib/counted.ts';
 import { formatBytes } from '../node/memory-fit.ts';
 import { unzstd } from '../node/zstd.ts';
 
@@ -16,18 +17,24 @@ export async function inspectOrbax(source: ObjectSource, isJson: boolean): Promi
     chunks: array.chunks.length,
     storedBytes: storedBytes(array),
   }));
+  const unreadable = [...orbax.unreadable].map(([array, error]) => ({
+    name: array,
+    problem: error.message,
+  }));
   const { name, layout } = orbax;
-  if (isJson) return JSON.stringify({ name, layout, shape: shapeOf(orbax), arrays }, null, 2);
+  if (isJson)
+    return JSON.stringify({ name, layout, shape: shapeOf(orbax), arrays, unreadable }, null, 2);
   const total = arrays.reduce((sum, array) => sum + array.storedBytes, 0);
   const width = Math.max(...arrays.map((array) => array.name.length));
   return [
-    `${name}: an Orbax checkpoint (${layout === 'ocdbt' ? 'OCDBT' : 'a directory for each array'}), ${arrays.length} arrays, ${formatBytes(total)} stored`,
+    `${name}: an Orbax checkpoint (${layout === 'ocdbt' ? 'OCDBT' : 'a directory for each array'}), ${counted(arrays.length, 'array')}, ${formatBytes(total)} stored`,
     ...describe(shapeOf(orbax)),
     '',
     ...arrays.map(
       ({ name: array, dtype, shape, chunks, storedBytes: bytes }) =>
-        `${array.padEnd(width)}  ${dtype} [${shape.join(', ')}]  ${chunks} ${chunks === 1 ? 'chunk' : 'chunks'}, ${formatBytes(bytes)}`,
+        `${array.padEnd(width)}  ${dtype} [${shape.join(', ')}]  ${counted(chunks, 'chunk')}, ${formatBytes(bytes)}`,
     ),
+    ...unreadable.map(({ problem }) => `Cannot be read: ${problem}`),
   ].join('\n');
 }
 

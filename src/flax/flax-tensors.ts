@@ -1,6 +1,8 @@
+import { counted } from '../lib/counted.ts';
 import { damaged } from './byte-cursor.ts';
 import type { FlaxShape, FlaxVisionShape } from './flax-shape.ts';
 import type { OrbaxArray } from './orbax-array.ts';
+import { foreignArray } from './param-names.ts';
 
 /** How an array becomes tensors of a Hugging Face checkpoint. */
 export type Transform =
@@ -65,12 +67,12 @@ export function matchParameters(
   ];
   const missing = parameters.filter(({ name }) => !arrays.has(name));
   if (missing.length > 0) {
-    const others = missing.length > 1 ? ` and ${missing.length - 1} others` : '';
+    const others = missing.length > 1 ? ` and ${counted(missing.length - 1, 'other')}` : '';
     throw damaged(where, `it has no ${missing[0]?.name}${others}`);
   }
   const known = new Set(parameters.map(({ name }) => name));
   for (const [name, array] of arrays) {
-    if (!known.has(name)) throw damaged(where, `${array.name} is no part of Gemma 3`);
+    if (!known.has(name)) throw foreignArray(where, array.name);
   }
   return parameters.map(({ name, stored, ...rest }, order) => {
     const array = arrays.get(name) as OrbaxArray;

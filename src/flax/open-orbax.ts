@@ -4,7 +4,7 @@ import { sha256Hex } from '../lib/sha256-hex.ts';
 import type { ObjectSource } from '../weights/object-source.ts';
 import { parallelReads } from '../weights/ranged-read.ts';
 import { damaged } from './byte-cursor.ts';
-import { openDatabase, openDirectories, TREE_FILE } from './orbax-index.ts';
+import { openDatabase, openDirectories, TREE_FILE, type OrbaxIndex } from './orbax-index.ts';
 import { OCDBT_MANIFEST } from './ocdbt-manifest.ts';
 import type { StoredValue } from './ocdbt-node.ts';
 import { chunkBytes, type OrbaxArray, type OrbaxCheckpoint } from './orbax-array.ts';
@@ -30,16 +30,22 @@ export async function openOrbax(
   const index =
     (await openDatabase({ source, unzstd }, signal)) ?? (await openDirectories(source, signal));
   if (index === null) throw notOrbax(source);
-  const found: OrbaxArray[] = [];
+  const described: (OrbaxArray | ServeError)[] = [];
   await runBounded(
     index.names.length,
     parallelReads(source),
     async (at, readSignal) => {
-      found[at] = await describeArray(source, index.names[at] ?? '', index, readSignal);
+      described[at] = await describe(source, index.names[at] ?? '', index, readSignal);
     },
     signal,
   );
-  if (found.length === 0) throw damaged(source.name, 'its index lists no arrays');
+  const found = described.filter((array): array is OrbaxArray => !ServeError.is(array));
+  const unreadable = new Map<string, ServeError>();
+  for (const [i, array] of described.entries()) {
+    if (ServeError.is(array)) unreadable.set(index.names[i] ?? '', array);
+  }
+  const [first] = unreadable.values();
+  if (found.length === 0) throw first ?? damaged(source.name, 'its index lists no arrays');
   const files = await checkFiles(source, found, signal);
   const content = JSON.stringify([
     found.map(({ chunks, ...rest }) => [rest, places(chunks)]),
@@ -49,8 +55,24 @@ export async function openOrbax(
     name: source.name,
     layout: index.layout,
     arrays: new Map(found.map((array) => [array.name, array])),
+    unreadable,
     fingerprint: await sha256Hex(new TextEncoder().encode(content)),
   };
+}
+
+/** @returns the error of an array that is whole but cannot be read: perhaps nobody needs it */
+async function describe(
+  source: ObjectSource,
+  name: string,
+  index: OrbaxIndex,
+  signal?: AbortSignal,
+): Promise<OrbaxArray | ServeError> {
+  try {
+    return await describeArray(source, name, index, signal);
+  } catch (error) {
+    if (ServeError.is(error) && error.code === 'unsupported_model') return error;
+    throw error;
+  }
 }
 
 /** Files that end before what the index says lies in them were cut short: better known now. */

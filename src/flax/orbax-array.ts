@@ -1,3 +1,4 @@
+import type { ServeError } from '../errors.ts';
 import type { FloatDtype } from '../weights/dtype.ts';
 import type { StoredValue } from './ocdbt-node.ts';
 
@@ -20,6 +21,8 @@ export interface OrbaxCheckpoint {
   readonly layout: 'ocdbt' | 'directories';
   /** By stored name. */
   readonly arrays: ReadonlyMap<string, OrbaxArray>;
+  /** What is whole but of a kind that cannot be read, such as the integers of a trainer, with why. */
+  readonly unreadable: ReadonlyMap<string, ServeError>;
   /** Equal for equal checkpoints: over the index, and names, sizes and etags of the files. */
   readonly fingerprint: string;
 }

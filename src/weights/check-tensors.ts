@@ -1,4 +1,5 @@
 import { ServeError } from '../errors.ts';
+import { counted } from '../lib/counted.ts';
 import type { ModelConfig } from '../model/config.ts';
 import { expectedTensors } from '../model/tensor-shapes.ts';
 import type { ExpectedTensor } from '../model/tensor-shapes.ts';
@@ -81,7 +82,7 @@ function checkMissing({ byName, where }: Check, needed: readonly ExpectedTensor[
   });
   const [first] = missing;
   if (first === undefined) return;
-  const others = missing.length > 1 ? ` and ${missing.length - 1} other tensors` : '';
+  const others = missing.length > 1 ? ` and ${counted(missing.length - 1, 'other tensor')}` : '';
   throw new ServeError(
     'invalid_checkpoint',
     `${where} lacks ${first.name} [${first.shape.join(', ')}]${others}: config.json demands it; download all weight files of this model, or take the config.json that belongs to them`,

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { inspectOrbax } from '../../adapters/cli/inspect-orbax.ts';
 import { convertToFolder, type FolderResult } from '../../adapters/node/convert-folder.ts';
 import { createFolderSource } from '../../adapters/node/folder-source.ts';
 import { createEngine } from '../../adapters/node/index.ts';
@@ -18,8 +19,10 @@ import { DEMO_CASES, chatOf, picturesOf, type DemoCase } from '../support/demo-c
 import { readDemoJson } from '../support/demo-model.ts';
 import { expectSame } from '../support/expect-same.ts';
 import { flaxTree, valuesOf, type ModelValues } from '../support/flax-tree.ts';
+import { memorySource } from '../support/memory-source.ts';
 import { DEMO_FOLDER } from '../support/onnx-model.ts';
-import { writeOrbax } from '../support/orbax/orbax-writer.ts';
+import { writeOcdbt } from '../support/orbax/ocdbt-writer.ts';
+import { writeOrbax, zarrValues } from '../support/orbax/orbax-writer.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const MAIN = `${ROOT}/dist/adapters/cli/main.js`;
@@ -140,6 +143,21 @@ describe('gemlet convert flax', () => {
     };
     expect(json.layout).toBe('ocdbt');
     expect(json.arrays.map(({ name }) => name)).toContain('transformer/layer_5/mlp/linear.w');
+  });
+
+  it('lists one whose arrays cannot all be read, with why', async () => {
+    const values = zarrValues({
+      'params.w': { shape: [2], values: new Float32Array(2) },
+      step: { shape: [1], values: new Float32Array(1) },
+    });
+    const text = new TextDecoder().decode(values['step/.zarray']).replace('"<f4"', '"<i4"');
+    const files = writeOcdbt(
+      { ...values, 'step/.zarray': new TextEncoder().encode(text) },
+      { fanout: 7 },
+    );
+    const output = await inspectOrbax(memorySource(files), false);
+    expect(output).toContain('1 array,');
+    expect(output).toContain('Cannot be read: memory:: step/.zarray.dtype must be');
   });
 
   it.each<[readonly string[], string]>([

@@ -18,9 +18,11 @@ import { expectSame } from '../support/expect-same.ts';
 import { flaxTree, valuesOf } from '../support/flax-tree.ts';
 import { memorySource } from '../support/memory-source.ts';
 import { memoryStore } from '../support/memory-store.ts';
+import { writeOcdbt } from '../support/orbax/ocdbt-writer.ts';
 import {
   writeOrbax,
   writeOrbaxDirectories,
+  zarrValues,
   type ArrayToWrite,
 } from '../support/orbax/orbax-writer.ts';
 import { readJsonFile } from '../support/read-json.ts';
@@ -252,6 +254,12 @@ async function messageOf(change: (tree: Tree) => void, options?: PlanOptions): P
   return (await rejectedBy(refused(change, options))).message;
 }
 
+function without(...names: readonly string[]): Promise<string> {
+  return messageOf((tree) => {
+    for (const name of names) delete tree[name];
+  });
+}
+
 describe('what cannot be converted', () => {
   const Q = 'transformer/layer_1/attn/q_einsum.w';
 
@@ -283,6 +291,32 @@ describe('what cannot be converted', () => {
         tree['stacked_layers/attention_type_0/attn.w'] = tree[Q] as ArrayToWrite;
       }),
     ).toContain('stacked');
+  });
+
+  it('holds what a trainer keeps beside the parameters: names it, whatever its kind', async () => {
+    const array = { shape: [1], values: new Float32Array(1) };
+    const tree = flaxTree(TEXT.config, TEXT.values);
+    const withInt = (name: string): Record<string, Uint8Array> => {
+      const values = zarrValues({ ...tree, [name]: { ...array } });
+      const key = `${name}/.zarray`;
+      const text = new TextDecoder().decode(values[key]).replace('"<f4"', '"<i4"');
+      return writeOcdbt({ ...values, [key]: new TextEncoder().encode(text) }, { fanout: 7 });
+    };
+    const step = await rejectedBy(convert(withInt('step'), configOf(TEXT)));
+    expect(step.message).toContain('step is no part of Gemma 3; convert a checkpoint that holds');
+    // Nobody needs it, so its kind does not matter.
+    const unused = withInt('transformer/embedder.mm_output_embedding');
+    await (await convert(unused, configOf(TEXT))).source.close();
+    const needed = await rejectedBy(convert(withInt(Q), configOf(TEXT)));
+    expect(needed.message).toContain(`${Q}/.zarray.dtype must be <f4, bfloat16 or <f2`);
+  });
+
+  it('counts what is missing', async () => {
+    const norm = 'transformer/layer_0/attn/_key_norm.scale';
+    const last = 'transformer/final_norm.scale';
+    expect(await without(last)).toContain('has no final_norm.scale;');
+    expect(await without(Q, last)).toContain('has no layer_1.attn.q_einsum.w and 1 other;');
+    expect(await without(Q, norm, last)).toContain(' and 2 others;');
   });
 
   it('leaves out what inference never uses', async () => {

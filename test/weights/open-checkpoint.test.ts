@@ -294,7 +294,7 @@ describe('openCheckpoint on tensors', () => {
       open(without(model.tensors, norm, `${q}.qweight`, `${q}.scales`, `${q}.qzeros`)),
     );
     expect(many.message).toContain(
-      'lacks layers.1.self_attn.q_proj [128, 128] and 1 other tensors',
+      'lacks layers.1.self_attn.q_proj [128, 128] and 1 other tensor:',
     );
     expect((await fault(open(without(model.tensors, `${q}.qzeros`)))).message).toContain(
       'layers.1.self_attn.q_proj has no qzeros',
