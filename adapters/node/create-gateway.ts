@@ -8,6 +8,7 @@ import {
 import { systemClock } from '../../src/lib/clock.ts';
 import { type BundlePlace, describeBundle } from './describe-bundle.ts';
 import { createNodeImageDecoder } from './image-decoder.ts';
+import { createReplicaFetch } from './replica-fetch.ts';
 import { createNodeSafeFetch } from './safe-fetch.ts';
 
 export interface GatewayOptions extends Pick<
@@ -38,6 +39,7 @@ export function createGateway(options: GatewayOptions): Completer {
     clock: systemClock,
     decoder: createNodeImageDecoder(),
     fetchUrl: createNodeSafeFetch(),
+    fetch: createReplicaFetch(),
     ...(bundle === undefined
       ? {}
       : { describe: (signal: AbortSignal) => describeBundle(bundle, signal) }),
