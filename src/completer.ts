@@ -5,6 +5,7 @@ import type {
   StoreUse,
   Timings,
 } from './engine/engine.ts';
+import type { FleetState } from './fleet/fleet-state.ts';
 import type { FleetStats } from './fleet/fleet-stats.ts';
 import type { ReplicaAccess } from './fleet/served-model.ts';
 import type { LoadProgress } from './load-progress.ts';
@@ -18,7 +19,7 @@ import type { SessionControl } from './sessions/session.ts';
 export interface Completer {
   /** @throws ServeError model_loading while it is not known; `describe` waits for it */
   readonly model: ModelCard;
-  /** What the health routes report. */
+  /** How the model is, wherever it runs; see `serverState` for the server itself. */
   readonly state: CompleterState;
   /** Finds out about the model without loading it; absent where `model` is always known. */
   describe?(signal?: AbortSignal): Promise<ModelCard>;
@@ -26,6 +27,8 @@ export interface Completer {
   ready?(signal?: AbortSignal): Promise<void>;
   /** How far the load is, or how it went; null while nothing is loaded. */
   progress?(): LoadProgress | null;
+  /** Milliseconds until the model is loaded, by how long that took before; null where that tells nothing. */
+  readyInMs?(): number | null;
   /** Streams `choiceCount` completions of one prompt; deltas of the choices interleave. */
   complete(request: CompletionRequest, signal?: AbortSignal): AsyncIterable<CompletionEvent>;
   tokenize(request: TokenizeRequest, signal?: AbortSignal): Promise<readonly number[]>;
@@ -34,6 +37,8 @@ export interface Completer {
   readonly sessions?: SessionControl;
   /** Gauges and counters for metrics; absent where no engine runs in this process, undefined while none does. */
   stats?(): EngineStats | undefined;
+  /** What a gateway passes requests on to; absent where the model is in this process. */
+  fleet?(): FleetState;
   /** Counters of a gateway's fleet; absent where there is none. */
   fleetStats?(): FleetStats;
   /** What gateways of a fleet need; absent where prompts are not computed here. */

@@ -7,6 +7,7 @@ import type { Clock } from './lib/clock.ts';
 import { createProgressMeter, type LoadProgress, type ProgressMeter } from './load-progress.ts';
 import { createLazySessions } from './sessions/lazy-sessions.ts';
 import type { SessionControl } from './sessions/session.ts';
+import { createStartTimes } from './start-times.ts';
 
 export interface LazyCompleterOptions<C extends Completer = Completer> {
   /** Finds out about the model without loading it. */
@@ -65,6 +66,7 @@ export function createLazyCompleter<C extends Completer>(
   let unloading: Promise<void> | null = null;
   let closing: Promise<void> | null = null;
   let meter: ProgressMeter | null = null;
+  const starts = createStartTimes(clock);
   /** Whoever uses the model or waits for it. */
   let userCount = 0;
   let idleTimer: AbortController | null = null;
@@ -84,6 +86,7 @@ export function createLazyCompleter<C extends Completer>(
     const startedMs = clock.now();
     const progress = createProgressMeter(clock);
     meter = progress;
+    starts.waiting();
     onLoad({ type: 'load-begin' });
     try {
       // Two models at once may not fit.
@@ -98,6 +101,7 @@ export function createLazyCompleter<C extends Completer>(
         throw stop.signal.reason;
       }
       progress.finish();
+      starts.up();
       loaded = completer;
       // When it was made available does not change by loading it again.
       const createdSeconds = card?.createdSeconds ?? completer.model.createdSeconds;
@@ -106,6 +110,7 @@ export function createLazyCompleter<C extends Completer>(
       return completer;
     } catch (error) {
       meter = null;
+      starts.failed();
       if (stop.signal.aborted) throw notServing(end);
       onLoad({ type: 'load-failed', error });
       throw loadFailure(error);
@@ -254,6 +259,7 @@ export function createLazyCompleter<C extends Completer>(
     },
     ready: (signal) => use(() => undefined, signal),
     progress: () => meter?.read() ?? null,
+    readyInMs: () => starts.remainingMs(),
     complete: (request, signal) => stream((inner) => inner.complete(request, signal), signal),
     replica: createLazyReplica(use, stream),
     tokenize: (request, signal) => use((inner) => inner.tokenize(request, signal), signal),

@@ -1,5 +1,6 @@
 import { createApp } from '../../src/app.ts';
 import type { Completer } from '../../src/completer.ts';
+import { createFleetStarts } from '../../src/fleet/fleet-watch.ts';
 import { createRemoteCompleter } from '../../src/fleet/remote-completer.ts';
 import { createEdgeRequest } from '../../src/image/edge-request.ts';
 import { createSafeFetch } from '../../src/image/safe-fetch.ts';
@@ -46,6 +47,7 @@ export function createIsolate(env: WorkerEnv): Isolate {
     maxBytes: DEFAULT_IMAGE_LIMITS.maxBytes,
     timeoutMs: FETCH_MS,
   });
+  const starts = createFleetStarts(clock);
   let warmUntilMs = 0;
 
   return {
@@ -72,6 +74,7 @@ export function createIsolate(env: WorkerEnv): Isolate {
         fetch: (url, init) => pending.add(fetch(url, init)),
         isReady,
         onEvent: log,
+        starts,
       });
       const completer = withPendingWork(remote, pending);
       const app = createApp({

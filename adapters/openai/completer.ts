@@ -180,6 +180,11 @@ export function createUpstreamCompleter(options: UpstreamCompleterOptions): Comp
       await connection.connected(untilStopped(signal));
     },
     progress: () => connection.progress(),
+    readyInMs: () => connection.readyInMs(),
+    fleet: () => ({
+      state: connection.state === 'idle' ? 'cold' : connection.state,
+      replicas: null,
+    }),
     complete,
     async tokenize(input, signal) {
       if (prepare !== null) return Array.from((await prepare(input, signal)).tokens);

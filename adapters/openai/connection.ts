@@ -4,6 +4,7 @@ import { abortable } from '../../src/lib/abortable.ts';
 import type { Clock } from '../../src/lib/clock.ts';
 import { LATE, settledWithin } from '../../src/lib/settled-within.ts';
 import { createProgressMeter, type LoadProgress } from '../../src/load-progress.ts';
+import { createStartTimes } from '../../src/start-times.ts';
 import { describeUpstream, HEALTH, type DescribeUpstreamOptions, type Upstream } from './card.ts';
 import { lost } from './fault.ts';
 
@@ -15,6 +16,8 @@ export interface Connection {
   readonly upstream: Upstream | null;
   /** While it is waited for; servers do not tell how far they are. */
   progress(): LoadProgress | null;
+  /** Milliseconds until it is up, by how long that took before; null where that tells nothing. */
+  readyInMs(): number | null;
   /**
    * What it is, once it takes requests; asks only while that is not known.
    * @throws ServeError model_loading after too long; backend_unavailable when it will not do
@@ -51,6 +54,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   let isReady = false;
   let waiting: Promise<Upstream> | null = null;
   let progress: LoadProgress | null = null;
+  const starts = createStartTimes(clock);
 
   async function look(): Promise<Upstream> {
     const over = new AbortController();
@@ -74,11 +78,13 @@ export function createConnection(options: ConnectionOptions): Connection {
 
   async function wait(): Promise<Upstream> {
     progress = createProgressMeter(clock).read();
+    starts.waiting();
     const deadlineMs = clock.now() + coldMs;
     for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)) {
       try {
         upstream = await look();
         isReady = true;
+        starts.up();
         return upstream;
       } catch (error) {
         stop.signal.throwIfAborted();
@@ -99,11 +105,13 @@ export function createConnection(options: ConnectionOptions): Connection {
       return upstream;
     },
     progress: () => progress,
+    readyInMs: () => starts.remainingMs(),
     connected(signal) {
       if (isReady && upstream !== null) return Promise.resolve(upstream);
       if (waiting === null) {
         waiting = wait().finally(() => {
           waiting = progress = null;
+          starts.failed(); // unless it is up
         });
         // Those who wait get it; all may have left.
         waiting.catch(() => undefined);

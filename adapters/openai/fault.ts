@@ -50,7 +50,8 @@ export function failureInBand(frame: JsonObject): Failure | null {
 export function explainFailure(failure: Failure, hide: (text: string) => string): ServeError {
   const { status, name, param } = failure;
   const message = shown(failure.message, hide);
-  const retry = { retryAfterMs: Math.min(MAX_RETRY_MS, failure.retryAfterMs ?? RETRY_MS) };
+  const wishMs = failure.retryAfterMs;
+  const retry = wishMs === null ? {} : { retryAfterMs: Math.min(MAX_RETRY_MS, wishMs) };
   const cause = new Error(`the engine answered ${status}: ${message}`);
   if (status === 401 || status === 403) {
     return new ServeError(

@@ -82,7 +82,8 @@ export async function describeFromReplicas(
 ): Promise<FleetModel> {
   await watch.untilReady(signal);
   let failure: unknown;
-  for (const target of affinity.targets()) {
+  // Those that were silent just now would be waited for.
+  for (const target of affinity.targets().filter(({ url }) => watch.isUp(url))) {
     try {
       const served = parseServedModel(
         JSON.parse(await boundedText(await get(link, target, 'model', signal), MAX_MODEL_BYTES)),

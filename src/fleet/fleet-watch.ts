@@ -5,8 +5,10 @@ import { abortable } from '../lib/abortable.ts';
 import type { Clock } from '../lib/clock.ts';
 import { LATE, settledWithin } from '../lib/settled-within.ts';
 import type { LoadProgress } from '../load-progress.ts';
+import { createStartTimes, type StartTimes } from '../start-times.ts';
 import type { Affinity, ReplicaStatus, Target } from './affinity.ts';
 import type { FleetLink } from './fleet-link.ts';
+import type { FleetState, ReplicaCounts } from './fleet-state.ts';
 import type { FleetEvent } from './remote-engine.ts';
 import { parseStatus } from './replica-status.ts';
 
@@ -17,7 +19,7 @@ export interface FleetWatch {
   /** Of the replica that is furthest; null while none loads. */
   progress(): LoadProgress | null;
   /** Takes what a replica says while it makes a request wait. */
-  note(said: Pick<ReplicaStatus, 'state' | 'progress'>): void;
+  note(status: Pick<ReplicaStatus, 'state' | 'progress'>): void;
   /** A replica answered. */
   noteReady(): void;
   /** No replica is up, or none has its model. */
@@ -27,8 +29,12 @@ export interface FleetWatch {
    * @throws ServeError model_loading after too long; the signal's reason on abort
    */
   untilReady(signal?: AbortSignal): Promise<void>;
-  /** Asks all targets once. */
-  look(signal?: AbortSignal): Promise<readonly (ReplicaStatus | null)[]>;
+  /** Whether a target took requests when it was last asked. */
+  isUp(url: string): boolean;
+  /** What health routes and metrics tell. */
+  fleet(): FleetState;
+  /** Milliseconds until the fleet is up, by how long that took before; null where that tells nothing. */
+  readyInMs(): number | null;
   close(): void;
 }
 
@@ -47,6 +53,8 @@ export interface FleetWatchOptions {
   readonly isReady?: boolean;
   /** Observes; must not throw. */
   readonly onEvent?: (event: FleetEvent) => void;
+  /** Where watches of one fleet come and go: what they share, see `createFleetStarts`. */
+  readonly starts?: StartTimes;
 }
 
 const MAX_STATUS_BYTES = 64 * 1024;
@@ -60,6 +68,13 @@ const COLD_MS = 15 * 60_000;
 const KNOWN_MS = 5 * 60_000;
 /** How often it is said that a replica is still down. */
 const SAY_AGAIN_MS = 60_000;
+/** Clients that were refused are back sooner. */
+const WAITERS_GONE_MS = 90_000;
+
+/** How long starts of a fleet took; they end unseen where the last who waits leaves. */
+export function createFleetStarts(clock: Clock): StartTimes {
+  return createStartTimes(clock, WAITERS_GONE_MS);
+}
 
 export function createFleetWatch(options: FleetWatchOptions): FleetWatch {
   const { affinity, link, clock } = options;
@@ -71,6 +86,12 @@ export function createFleetWatch(options: FleetWatchOptions): FleetWatch {
   let waking: Promise<void> | null = null;
   /** When it was last said of replicas that they are down, by URL. */
   const down = new Map<string, number>();
+  let onReady: (() => void) | null = null;
+  const starts = options.starts ?? createFleetStarts(clock);
+  /** What each target said last, by URL; null: it did not answer. */
+  const said = new Map<string, ReplicaStatus | null>();
+  /** URLs of those that have not answered yet. */
+  const asked = new Set<string>();
 
   function sayUp(url: string): void {
     if (down.delete(url)) options.onEvent?.({ type: 'replica-up', url });
@@ -87,12 +108,13 @@ export function createFleetWatch(options: FleetWatchOptions): FleetWatch {
     seen = state;
     seenMs = clock.now();
     progress = loading;
+    if (state === 'ready') starts.up();
   }
 
-  async function ask(target: Target, signal: AbortSignal): Promise<ReplicaStatus | null> {
+  async function statusOf(target: Target): Promise<ReplicaStatus | null> {
     const over = new AbortController();
     try {
-      const both = AbortSignal.any([signal, over.signal]);
+      const both = AbortSignal.any([stop.signal, over.signal]);
       const asking = link.send(target, 'GET', STATUS, NOTHING, both).then(async (response) => {
         if (response.ok) return parseStatus(await boundedText(response, MAX_STATUS_BYTES));
         await response.body?.cancel();
@@ -104,50 +126,99 @@ export function createFleetWatch(options: FleetWatchOptions): FleetWatch {
       sayUp(target.url);
       return status;
     } catch (error) {
-      if (!signal.aborted) sayDown(target.url, error);
+      if (!stop.signal.aborted) sayDown(target.url, error);
       return null;
     } finally {
       over.abort();
     }
   }
 
-  async function look(signal: AbortSignal): Promise<readonly (ReplicaStatus | null)[]> {
+  async function ask(target: Target): Promise<void> {
+    const { url } = target;
+    asked.add(url);
+    const status = await statusOf(target);
+    asked.delete(url);
+    if (stop.signal.aborted) return;
+    said.set(url, status);
+    affinity.observe?.(url, status);
+    judge();
+  }
+
+  /** Asks all that are not being asked. Each answer counts when it comes: a silent one delays no other. */
+  function look(): void {
     const targets = affinity.targets();
-    const statuses = await Promise.all(targets.map((target) => ask(target, signal)));
-    signal.throwIfAborted();
-    for (const [index, target] of targets.entries()) {
-      affinity.observe?.(target.url, statuses[index] ?? null);
-    }
-    const up = statuses.filter((status) => status !== null);
+    const urls = new Set(targets.map(({ url }) => url));
+    for (const url of said.keys()) if (!urls.has(url)) said.delete(url);
+    if (targets.length === 0) judge();
+    for (const target of targets) if (!asked.has(target.url)) void ask(target);
+  }
+
+  function judge(): void {
+    const up = [...said.values()].filter((status) => status !== null);
     const loading = up.filter(({ state }) => state === 'loading');
     // One whose model is loaded by the first request takes requests.
-    if (up.some(({ state }) => state === 'ready' || state === 'idle')) set('ready');
-    else if (loading.length > 0) set('loading', furthest(loading.map((status) => status.progress)));
-    else set(waking === null ? 'idle' : 'loading', null);
-    return statuses;
+    if (up.some(takesRequests)) {
+      set('ready');
+      onReady?.();
+    } else if (loading.length > 0) {
+      set('loading', furthest(loading.map((status) => status.progress)));
+    } else {
+      set(waking === null ? 'idle' : 'loading', null);
+    }
   }
 
   async function wake(): Promise<void> {
     const deadlineMs = clock.now() + coldMs;
+    said.clear();
+    const ready = new Promise<boolean>((resolve) => {
+      onReady = () => resolve(true);
+    });
     for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)) {
-      await look(stop.signal);
-      if (seen === 'ready') return;
+      starts.waiting();
+      look();
+      if (await settledBefore(ready, waitMs)) return;
       if (clock.now() >= deadlineMs) {
+        starts.failed();
         throw new ServeError(
           'model_loading',
           `No replica came up within ${Math.round(coldMs / 1000)} s. Retry later.`,
           { retryAfterMs: 60_000 },
         );
       }
-      await clock.sleep(waitMs, stop.signal);
+    }
+  }
+
+  /** @throws what the watch was closed with */
+  async function settledBefore(ready: Promise<boolean>, waitMs: number): Promise<boolean> {
+    const over = new AbortController();
+    const pause = clock.sleep(waitMs, AbortSignal.any([stop.signal, over.signal]));
+    try {
+      return await Promise.race([ready, pause.then(() => false)]);
+    } finally {
+      over.abort();
     }
   }
 
   async function poll(pollMs: number): Promise<void> {
     while (!stop.signal.aborted) {
-      await look(stop.signal).catch(() => undefined);
+      look();
       await clock.sleep(pollMs, stop.signal).catch(() => undefined);
     }
+  }
+
+  function counts(): ReplicaCounts | null {
+    if (said.size === 0 || clock.now() - seenMs > KNOWN_MS) return null;
+    const by = { ready: 0, idle: 0, loading: 0, draining: 0, unreachable: 0 };
+    for (const status of said.values()) {
+      if (status === null) by.unreachable++;
+      else by[status.state === 'closed' ? 'draining' : status.state]++;
+    }
+    return by;
+  }
+
+  function stateNow(): FleetWatch['state'] {
+    if (waking !== null && seen === 'idle') return 'loading';
+    return clock.now() - seenMs > KNOWN_MS ? 'idle' : seen;
   }
 
   const { pollMs = null } = options;
@@ -155,32 +226,45 @@ export function createFleetWatch(options: FleetWatchOptions): FleetWatch {
 
   return {
     get state() {
-      if (waking !== null && seen === 'idle') return 'loading';
-      return clock.now() - seenMs > KNOWN_MS ? 'idle' : seen;
+      return stateNow();
     },
     progress: () => progress,
-    note(said) {
-      if (said.state === 'loading') set('loading', said.progress);
-      else if (said.state === 'ready') set('ready');
+    note(status) {
+      if (status.state === 'loading') set('loading', status.progress);
+      else if (status.state === 'ready') set('ready');
     },
     noteReady: () => set('ready'),
     noteCold() {
+      said.clear();
       if (seen === 'ready') set('idle');
     },
     untilReady(signal) {
       if (waking === null) {
         waking = wake().finally(() => {
-          waking = null;
+          waking = onReady = null;
         });
         // Those who wait get it; all may have left.
         waking.catch(() => undefined);
       }
       return abortable(waking, signal);
     },
-    look: (signal) =>
-      look(signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal])),
+    isUp(url) {
+      const status = said.get(url);
+      return status !== undefined && status !== null && takesRequests(status);
+    },
+    fleet() {
+      const replicas = counts();
+      const known = stateNow();
+      if (known !== 'idle') return { state: known, replicas };
+      return { state: (replicas?.draining ?? 0) > 0 ? 'draining' : 'cold', replicas };
+    },
+    readyInMs: () => starts.remainingMs(),
     close: () => stop.abort(new ServeError('draining', 'The gateway is closed.')),
   };
+}
+
+function takesRequests({ state }: ReplicaStatus): boolean {
+  return state === 'ready' || state === 'idle';
 }
 
 function furthest(all: readonly (LoadProgress | null)[]): LoadProgress | null {

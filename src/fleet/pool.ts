@@ -54,7 +54,7 @@ const TOKENS_OF_A_REQUEST = 16_384;
 const MOST_WEIGHT = 3;
 const BUSY_MS = 1_000;
 const LONGEST_MS = 60_000;
-const LOADING_MS = 5_000;
+const DRAINING_MS = 5_000;
 
 /**
  * Creates the pool. Sessions are placed by rendezvous hashing, kept by pins of the replica's process
@@ -157,14 +157,17 @@ function nobody(replicas: readonly PoolReplica[], nowMs: number): ServeError {
     });
   }
   if (loading.length > 0) {
-    const etas = loading.map(({ progress }) => progress?.etaMs ?? LOADING_MS);
-    return new ServeError('model_loading', 'The replicas load their model. Retry in a moment.', {
-      retryAfterMs: Math.min(Math.max(BUSY_MS, Math.min(...etas)), LONGEST_MS),
-    });
+    const etas = loading.flatMap(({ progress }) => progress?.etaMs ?? []);
+    const waitMs = Math.min(Math.max(BUSY_MS, Math.min(...etas)), LONGEST_MS);
+    return new ServeError(
+      'model_loading',
+      'The replicas load their model. Retry in a moment.',
+      etas.length === 0 ? {} : { retryAfterMs: waitMs },
+    );
   }
   if (by('draining').length > 0) {
     return new ServeError('draining', 'All replicas are shutting down. Retry in a moment.', {
-      retryAfterMs: LOADING_MS,
+      retryAfterMs: DRAINING_MS,
     });
   }
   const what = replicas.length === 0 ? 'The fleet has no replicas' : 'No replica can be reached';

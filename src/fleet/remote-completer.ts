@@ -19,7 +19,7 @@ import type { SessionTable } from './session-table.ts';
 
 export interface RemoteCompleterOptions
   extends
-    Pick<FleetWatchOptions, 'pollMs' | 'coldMs' | 'isReady'>,
+    Pick<FleetWatchOptions, 'pollMs' | 'coldMs' | 'isReady' | 'starts'>,
     Pick<RemoteEngineOptions, 'maxAttempts' | 'stallMs' | 'remembersUnnamed' | 'onEvent'> {
   /** How replicas are reached. */
   readonly affinity: Affinity;
@@ -63,6 +63,7 @@ export function createRemoteCompleter(options: RemoteCompleterOptions): Complete
     pollMs: options.pollMs ?? null,
     ...(options.coldMs === undefined ? {} : { coldMs: options.coldMs }),
     ...(options.isReady === undefined ? {} : { isReady: options.isReady }),
+    ...(options.starts === undefined ? {} : { starts: options.starts }),
   });
   const counters = createFleetCounters();
   const stop = new AbortController();
@@ -145,6 +146,8 @@ export function createRemoteCompleter(options: RemoteCompleterOptions): Complete
       if (watch.state !== 'ready') await watch.untilReady(signal);
     },
     progress: () => watch.progress(),
+    readyInMs: () => watch.readyInMs(),
+    fleet: () => watch.fleet(),
     fleetStats: () => counters.stats(),
     complete,
     tokenize: async (request, signal) => (await opened(signal)).completer.tokenize(request, signal),

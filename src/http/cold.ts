@@ -2,6 +2,7 @@ import type { Completer, ModelCard } from '../completer.ts';
 import { ServeError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
 import { progressText } from '../load-progress.ts';
+import { COLD_RETRY_MS } from './error-response.ts';
 
 /** What requests meet while the model is not loaded. */
 export interface ColdTiming {
@@ -76,11 +77,11 @@ export function waitingText(completer: Completer): string {
 
 function stillLoading(completer: Completer): ServeError {
   const progress = completer.progress?.() ?? null;
-  const etaMs = progress?.etaMs ?? 0;
+  const waitMs = completer.readyInMs?.() ?? progress?.etaMs ?? COLD_RETRY_MS;
   const far = progress === null ? '' : ` (${progressText(progress)})`;
   return new ServeError(
     'model_loading',
     `The model is still loading${far}. Retry later, stream the answer, or send the header Prefer: respond-async.`,
-    { retryAfterMs: Math.min(LONGEST_RETRY_MS, Math.max(SHORTEST_RETRY_MS, etaMs)) },
+    { retryAfterMs: Math.min(LONGEST_RETRY_MS, Math.max(SHORTEST_RETRY_MS, waitMs)) },
   );
 }

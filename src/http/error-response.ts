@@ -4,6 +4,11 @@ import { errorBody } from '../openai/error-body.ts';
 /** Clients ignore longer waits. */
 const MAX_RETRY_MS = 60_000;
 const DEFAULT_RETRY_MS = 1_000;
+/**
+ * For a model that loads, nobody knows how long. Clients of OpenAI's try three times: with 30 s of
+ * holding each, that is 150 s.
+ */
+export const COLD_RETRY_MS = 30_000;
 
 /**
  * The status, headers and body that clients of OpenAI's API expect of a failure; under `/api/` the body
@@ -33,7 +38,8 @@ export function abortedResponse(): Response {
 
 function retryHeaders(error: ServeError): Record<string, string> {
   if (!error.retryable) return { 'x-should-retry': 'false' };
-  const waitMs = Math.min(MAX_RETRY_MS, Math.max(0, error.retryAfterMs ?? DEFAULT_RETRY_MS));
+  const usualMs = error.code === 'model_loading' ? COLD_RETRY_MS : DEFAULT_RETRY_MS;
+  const waitMs = Math.min(MAX_RETRY_MS, Math.max(0, error.retryAfterMs ?? usualMs));
   return {
     'x-should-retry': 'true',
     'retry-after-ms': String(Math.ceil(waitMs)),

@@ -1,5 +1,6 @@
 import type { Handler } from 'hono';
-import type { CompleterState } from '../completer.ts';
+import type { Completer, CompleterState } from '../completer.ts';
+import { serverState } from '../fleet/fleet-state.ts';
 import type { LoadProgress } from '../load-progress.ts';
 import type { AppEnv, AppParts } from './app-env.ts';
 
@@ -16,21 +17,22 @@ const PASSING: Readonly<Record<Probe, ReadonlySet<CompleterState>>> = {
 };
 
 /**
- * `GET /health/startup`, `/health/ready` and `/health/live`: 200 or 503, with the state, and how far
- * the load is while there is one.
+ * `GET /health/startup`, `/health/ready` and `/health/live`: 200 or 503, with the state of this server;
+ * how far the load is while there is one, and of a gateway how its fleet is.
  */
 export function healthRoute(parts: AppParts, probe: Probe): Handler<AppEnv> {
   return function healthHandler(c) {
     const { completer } = parts;
-    const { state } = completer;
+    const state = serverState(completer);
     const passes = PASSING[probe].has(state);
-    const progress = state === 'loading' ? (completer.progress?.() ?? null) : null;
+    const fleet = completer.fleet?.();
     c.header('cache-control', 'no-store');
     return c.json(
       {
         status: passes ? 'ok' : 'unavailable',
         state,
-        ...(progress === null ? {} : { progress: progressObject(progress) }),
+        ...(state === 'loading' ? progressOf(completer) : {}),
+        ...(fleet === undefined ? {} : { fleet: { ...fleet, ...progressOf(completer) } }),
       },
       passes ? 200 : 503,
     );
@@ -56,8 +58,14 @@ export function versionRoute({ version }: AppParts): Handler<AppEnv> {
 export function pingRoute(parts: AppParts): Handler<AppEnv> {
   return function pingHandler(c) {
     c.header('cache-control', 'no-store');
-    return c.body(null, PING_STATUS[parts.completer.state]);
+    return c.body(null, PING_STATUS[serverState(parts.completer)]);
   };
+}
+
+/** Only while the model loads: how it went is of no use to a probe. */
+function progressOf(completer: Completer): object {
+  const progress = completer.state === 'loading' ? (completer.progress?.() ?? null) : null;
+  return progress === null ? {} : { progress: progressObject(progress) };
 }
 
 function progressObject(progress: LoadProgress): object {

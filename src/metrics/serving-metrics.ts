@@ -1,4 +1,5 @@
 import type { Completer, CompletionEvent, CompleterState } from '../completer.ts';
+import { serverState } from '../fleet/fleet-state.ts';
 import { engineFamilies } from './engine-families.ts';
 import { fleetFamilies } from './fleet-families.ts';
 import {
@@ -101,7 +102,7 @@ export function createServingMetrics(completer: Completer): ServingMetrics {
   const state = createReading('gemlet_state', 'Whether the server is in this state.', 'gauge', () =>
     STATES.map((name) => ({
       labels: { state: name },
-      value: completer.state === name ? 1 : 0,
+      value: serverState(completer) === name ? 1 : 0,
     })),
   );
   const families = [
@@ -180,6 +181,15 @@ export function createServingMetrics(completer: Completer): ServingMetrics {
       requests.add(1, { method: known, path, status: String(status), outcome });
       if (completion !== null && outcome === 'ok') e2e.observe(Math.max(0, e2eMs) / 1000);
     },
-    text: () => metricsText(families, { model_name: completer.model.id }),
+    text: () => metricsText(families, { model_name: modelName(completer) }),
   };
+}
+
+/** '' while it is not known: what is counted is there all the same. */
+function modelName(completer: Completer): string {
+  try {
+    return completer.model.id;
+  } catch {
+    return '';
+  }
 }

@@ -74,7 +74,7 @@ export function openApiDocument(card: ModelCard): Json {
       '/tokenize': post('Turn text or messages into token ids.', 'TokenizeRequest', false),
       '/detokenize': post('Turn token ids into text.', 'DetokenizeRequest', false),
       '/health/startup': get('Tell whether loading has finished.'),
-      '/health/ready': get('Tell whether requests are taken.'),
+      '/health/ready': get('Tell whether requests are taken; of a gateway also how its fleet is.'),
       '/health/live': get('Tell whether the process works.'),
       '/health': get('The same as /health/ready; also /v1/health and /ping.'),
       '/version': get('Tell the version of the program.'),

@@ -113,7 +113,7 @@ describe('states', () => {
     all('loading');
     expect(thrownBy(() => pool.apply(visitOf()))).toMatchObject({
       code: 'model_loading',
-      retryAfterMs: 5_000,
+      retryAfterMs: undefined,
     });
     say(B, {
       state: 'loading',

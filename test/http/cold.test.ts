@@ -107,7 +107,7 @@ describe('a cold server', () => {
       clock.advance(30_000);
       const response = await pending;
       expect(response.status).toBe(503);
-      expect(response.headers.get('retry-after-ms')).toBe('1000');
+      expect(response.headers.get('retry-after-ms')).toBe('30000');
     }
     expect(appEvents[0]).toMatchObject({ model: '', errorCode: 'model_loading' });
     expect(clock.sleeping()).toBe(0);
@@ -156,6 +156,32 @@ describe('a cold server', () => {
     finish();
     await settle();
     expect((await send(CHAT, { messages })).status).toBe(200);
+  });
+
+  it('tells the rest of the time that the load took before, and nothing of it once that is over', async () => {
+    const { send, progress, finish, clock, lazy } = cold(
+      { cold: { holdMs: 5_000 } },
+      { idleUnloadMs: 1_000 },
+    );
+    const first = lazy.ready();
+    await settle();
+    clock.advance(20_000);
+    finish();
+    await first;
+    clock.advance(1_000);
+    await until(() => lazy.state === 'idle');
+    const retryAfter = async (): Promise<string | null> => {
+      const pending = send(CHAT, { messages });
+      await until(() => clock.sleeping() === 1);
+      clock.advance(5_000);
+      return (await pending).headers.get('retry-after-ms');
+    };
+    expect(await retryAfter()).toBe('15000');
+    progress(0, 1_000);
+    clock.advance(10_000);
+    progress(100, 1_000);
+    // Of 20 s there is no more left: it takes longer this time, 90 s by the rate.
+    expect(await retryAfter()).toBe('60000');
   });
 
   it('lets a client leave while it is held', async () => {

@@ -112,6 +112,55 @@ it(
   },
 );
 
+/** What a readiness probe and a scraper learn of a gateway. */
+async function probe(url: string): Promise<object> {
+  const ready = await fetch(`${url}/health/ready`);
+  const ping = await fetch(`${url}/ping`);
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  const [, fleet] = /^gemlet_fleet_state\{.*state="(\w+)"\} 1$/m.exec(metrics) ?? [];
+  const body = (await ready.json()) as object;
+  return { statuses: [ready.status, ping.status], metric: fleet, ...body };
+}
+
+it('a gateway is ready before its fleet and before any request, and tells when the fleet is', async () => {
+  const servers: LoadServer[] = [];
+  try {
+    // Nobody listens on port 1.
+    const nobody = ['--replica', 'http://127.0.0.1:1', ...KEY, '--ping', '/ping'];
+    const cold = await startLoadServer(nobody, ENTRY, 'gateway');
+    servers.push(cold);
+    expect(await probe(cold.url)).toMatchObject({
+      statuses: [200, 200],
+      state: 'ready',
+      fleet: { state: 'cold' },
+      metric: 'cold',
+    });
+    const upstream = ['--upstream', 'http://127.0.0.1:1', '--ping', '/ping'];
+    const front = await startLoadServer(upstream, ENTRY, 'gateway');
+    servers.push(front);
+    expect(await probe(front.url)).toMatchObject({
+      statuses: [200, 200],
+      fleet: { state: 'cold', replicas: null },
+    });
+    const replica = await startLoadServer([...FLAGS, ...KEY], ENTRY);
+    servers.push(replica);
+    const up = ['--replica', replica.url, '--replica', 'http://127.0.0.1:1', ...KEY];
+    const gateway = await startLoadServer([...up, '--ping', '/ping'], ENTRY, 'gateway');
+    servers.push(gateway);
+    let seen: object;
+    do seen = await probe(gateway.url);
+    while (!JSON.stringify(seen).includes('"ready":1'));
+    expect(seen).toMatchObject({
+      statuses: [200, 200],
+      fleet: { state: 'ready', replicas: { ready: 1, loading: 0 } },
+      metric: 'ready',
+    });
+    for (const server of [cold, front, gateway]) expect(await server.stop()).toBe(0);
+  } finally {
+    await Promise.all(servers.map((server) => server.kill()));
+  }
+});
+
 /** Kills the replica that computes now. */
 async function killBusy(replicas: readonly LoadServer[]): Promise<void> {
   const busy = await Promise.all(

@@ -48,17 +48,22 @@ describe('a server that loads', () => {
     expect(completer.state).toBe('idle');
   });
 
-  it('makes health routes and requests say so', async () => {
+  it('makes requests wait, and health routes say so, while the gateway itself is ready', async () => {
     const clock = createFakeClock();
     const { completer } = await start({ kind: 'vllm', loadingCount: 1 }, { clock });
     const app = createApp({ completer, clock });
-    expect((await app.request('/health/ready')).status).toBe(200);
+    const health = async (): Promise<object> => {
+      const response = await app.request('/health/ready');
+      return { status: response.status, ...((await response.json()) as object) };
+    };
+    expect(await health()).toMatchObject({ status: 'ok', fleet: { state: 'cold' } });
     const models = app.request('/v1/models');
     await until(() => completer.state === 'loading' && clock.sleeping() > 0);
-    expect((await app.request('/health/ready')).status).toBe(503);
+    expect(await health()).toMatchObject({ state: 'ready', fleet: { state: 'loading' } });
     await until(() => clock.sleeping() === 2);
     clock.advance(250);
     expect((await models).status).toBe(200);
+    expect(await health()).toMatchObject({ fleet: { state: 'ready', replicas: null } });
   });
 
   it('does not keep those who leave', async () => {
