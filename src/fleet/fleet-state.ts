@@ -1,4 +1,5 @@
 import type { Completer, CompleterState } from '../completer.ts';
+import type { ReplicaStatus } from './affinity.ts';
 
 /** How what a gateway passes requests on to is. */
 export interface FleetState {
@@ -8,7 +9,7 @@ export interface FleetState {
   readonly replicas: ReplicaCounts | null;
 }
 
-export type ReplicaCounts = Readonly<
+type ReplicaCounts = Readonly<
   Record<'ready' | 'idle' | 'loading' | 'draining' | 'unreachable', number>
 >;
 
@@ -20,4 +21,14 @@ export function serverState(completer: Completer): CompleterState {
   const { state } = completer;
   const isEnding = state === 'draining' || state === 'closed';
   return completer.fleet === undefined || isEnding ? state : 'ready';
+}
+
+/** @param said by each replica; null: it did not answer */
+export function countReplicas(said: Iterable<ReplicaStatus | null>): ReplicaCounts {
+  const counts = { ready: 0, idle: 0, loading: 0, draining: 0, unreachable: 0 };
+  for (const status of said) {
+    if (status === null) counts.unreachable++;
+    else counts[status.state === 'closed' ? 'draining' : status.state]++;
+  }
+  return counts;
 }

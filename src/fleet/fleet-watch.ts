@@ -8,7 +8,7 @@ import type { LoadProgress } from '../load-progress.ts';
 import { createStartTimes, type StartTimes } from '../start-times.ts';
 import type { Affinity, ReplicaStatus, Target } from './affinity.ts';
 import type { FleetLink } from './fleet-link.ts';
-import type { FleetState, ReplicaCounts } from './fleet-state.ts';
+import { countReplicas, type FleetState } from './fleet-state.ts';
 import type { FleetEvent } from './remote-engine.ts';
 import { parseStatus } from './replica-status.ts';
 
@@ -206,16 +206,6 @@ export function createFleetWatch(options: FleetWatchOptions): FleetWatch {
     }
   }
 
-  function counts(): ReplicaCounts | null {
-    if (said.size === 0 || clock.now() - seenMs > KNOWN_MS) return null;
-    const by = { ready: 0, idle: 0, loading: 0, draining: 0, unreachable: 0 };
-    for (const status of said.values()) {
-      if (status === null) by.unreachable++;
-      else by[status.state === 'closed' ? 'draining' : status.state]++;
-    }
-    return by;
-  }
-
   function stateNow(): FleetWatch['state'] {
     if (waking !== null && seen === 'idle') return 'loading';
     return clock.now() - seenMs > KNOWN_MS ? 'idle' : seen;
@@ -253,7 +243,8 @@ export function createFleetWatch(options: FleetWatchOptions): FleetWatch {
       return status !== undefined && status !== null && takesRequests(status);
     },
     fleet() {
-      const replicas = counts();
+      const isOld = said.size === 0 || clock.now() - seenMs > KNOWN_MS;
+      const replicas = isOld ? null : countReplicas(said.values());
       const known = stateNow();
       if (known !== 'idle') return { state: known, replicas };
       return { state: (replicas?.draining ?? 0) > 0 ? 'draining' : 'cold', replicas };

@@ -6,6 +6,7 @@ import {
   createTestFleet,
   createTestGateway,
   firstReplica,
+  LOADING_STATUS,
   plainTable,
 } from '../support/fleet-harness.ts';
 
@@ -58,23 +59,6 @@ const quick = {
     ms <= 2_000 ? systemClock.sleep(0, signal) : systemClock.sleep(ms, signal),
 };
 
-const LOADING = {
-  replica: 'r',
-  state: 'loading',
-  fingerprint: null,
-  running: 0,
-  waiting: 0,
-  slots: 0,
-  progress: {
-    phase: 'downloading',
-    loadedBytes: 25,
-    totalBytes: 100,
-    bytesPerSecond: 10,
-    etaMs: 7_500,
-    startedMs: 0,
-  },
-};
-
 test('streams of a cold fleet are held, told how far it is, and answered when it is up', async () => {
   const fleet = coldFleet();
   const completer = createTestGateway(fleet, firstReplica(['http://r0']), plainTable(), {
@@ -89,7 +73,7 @@ test('streams of a cold fleet are held, told how far it is, and answered when it
   // One question at a time, however many wait.
   const generates = fleet.asked.filter((path) => path.endsWith('/generate'));
   expect(generates.length).toBeLessThanOrEqual(5);
-  fleet.say(LOADING);
+  fleet.say(LOADING_STATUS);
   await until(() => completer.progress?.() !== null);
   expect(completer.state).toBe('loading');
   const before = fleet.asked.length;
@@ -106,7 +90,7 @@ test('streams of a cold fleet are held, told how far it is, and answered when it
 
 test('an answer that is no stream gets 503 with how long to wait, and a job waits', async () => {
   const fleet = coldFleet();
-  fleet.say(LOADING);
+  fleet.say(LOADING_STATUS);
   const completer = createTestGateway(fleet, firstReplica(['http://r0']), plainTable(), {
     clock: quick,
   });

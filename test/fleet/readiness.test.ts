@@ -12,28 +12,12 @@ import {
   FLEET_KEYS,
   createTestGateway,
   firstReplica,
+  LOADING_STATUS,
   plainTable,
 } from '../support/fleet-harness.ts';
 
 const PROBES = ['/health/startup', '/health/ready', '/health/live', '/ping'];
 const URLS = ['http://r0', 'http://r1', 'http://r2'];
-const STATUS: ReplicaStatus = {
-  replica: 'r',
-  state: 'loading',
-  fingerprint: null,
-  running: 0,
-  waiting: 0,
-  slots: 0,
-  progress: {
-    phase: 'downloading',
-    loadedBytes: 25,
-    totalBytes: 100,
-    bytesPerSecond: 10,
-    etaMs: 7_500,
-    startedMs: 0,
-  },
-};
-
 /** Replicas that say what they are told to say; those of whom nothing is said are silent for good. */
 function saying(said: Map<string, Partial<ReplicaStatus> | null>): {
   fetch(url: string, init: RequestInit): Promise<Response>;
@@ -43,7 +27,7 @@ function saying(said: Map<string, Partial<ReplicaStatus> | null>): {
       const status = said.get(new URL(url).origin);
       if (status === undefined) return new Promise(() => undefined);
       if (status === null) throw new TypeError('fetch failed');
-      return Response.json({ ...STATUS, ...status });
+      return Response.json({ ...LOADING_STATUS, ...status });
     },
   };
 }

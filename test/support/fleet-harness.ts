@@ -13,10 +13,28 @@ import { parseImageConfig } from '../../src/image/image-config.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { createByteTokenizer } from './byte-tokenizer.ts';
 import { createFakeEngineCompleter, FAKE_CARD } from './fake-engine-completer.ts';
-import type { Affinity } from '../../src/fleet/affinity.ts';
+import type { Affinity, ReplicaStatus } from '../../src/fleet/affinity.ts';
 import type { SessionTable } from '../../src/fleet/session-table.ts';
 
 export const FLEET_KEYS: readonly string[] = ['a key of the fleet, for tests'];
+
+/** What a replica says of itself a quarter into its load. */
+export const LOADING_STATUS: ReplicaStatus = {
+  replica: 'r',
+  state: 'loading',
+  fingerprint: null,
+  running: 0,
+  waiting: 0,
+  slots: 0,
+  progress: {
+    phase: 'downloading',
+    loadedBytes: 25,
+    totalBytes: 100,
+    bytesPerSecond: 10,
+    etaMs: 7_500,
+    startedMs: 0,
+  },
+};
 
 /** One replica in this process, which can die. */
 export interface TestReplica {
