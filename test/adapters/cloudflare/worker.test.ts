@@ -217,6 +217,24 @@ it('a Worker with a limit refuses who comes too often, and says when to come aga
   }
 });
 
+it('a Worker is ready before any of its replicas is', async () => {
+  // Nobody listens on port 1.
+  const fleet = await startEdgeFleet({ vars: { REPLICAS: 'http://127.0.0.1:1' } });
+  try {
+    for (const path of ['/health/ready', '/health/startup']) {
+      const response = await fetch(`${fleet.worker.url}${path}`, { headers: HEADERS });
+      expect(response.status).toBe(200);
+      expect(await response.json()).toEqual({
+        status: 'ok',
+        state: 'ready',
+        fleet: { state: 'cold', replicas: null },
+      });
+    }
+  } finally {
+    await fleet.close();
+  }
+});
+
 describe('a Worker that is not set up', () => {
   it('says which variable is at fault, and never its value', async () => {
     const fleet = await startEdgeFleet({ vars: { FLEET_KEYS: 'short-secret' } });
