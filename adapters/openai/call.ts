@@ -19,6 +19,8 @@ export interface UpstreamCall {
   readonly kind: UpstreamKind;
   /** What the server calls the model. */
   readonly model: string;
+  /** Longest prompt plus completion there. */
+  readonly contextTokens: number;
   readonly prompt: UpstreamPrompt;
   readonly sampling: Omit<CompletionRequest['sampling'], 'maxTokens'> & {
     /** null leaves it to the server. */

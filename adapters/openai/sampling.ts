@@ -7,7 +7,8 @@ import type { UpstreamCall } from './call.ts';
  * Sampling in the names of OpenAI and of vLLM's additions, which SGLang and gemlet share. What is off is
  * left out for servers that may not know it, but sent where their own default may be another.
  */
-export function samplingFields({ kind, sampling }: UpstreamCall): JsonObject {
+export function samplingFields(call: UpstreamCall): JsonObject {
+  const { kind, sampling } = call;
   const { temperature, topP, topK, minP, logitBias, stop, stopIds } = sampling;
   const common = {
     temperature,
@@ -26,7 +27,7 @@ export function samplingFields({ kind, sampling }: UpstreamCall): JsonObject {
   }
   const { repetitionPenalty, ignoreEos } = sampling;
   const mine = { ...common, min_p: minP, ignore_eos: ignoreEos };
-  if (kind === 'llama.cpp') return { ...mine, top_k: topK, ...llamaPenalty(repetitionPenalty) };
+  if (kind === 'llama.cpp') return { ...mine, top_k: topK, ...llamaFields(call) };
   return {
     ...mine,
     // -1 is off everywhere; 0 is an error on SGLang.
@@ -38,13 +39,15 @@ export function samplingFields({ kind, sampling }: UpstreamCall): JsonObject {
 }
 
 /**
- * llama.cpp looks back 64 tokens unless told to take all, and samples in another order unless told:
- * temperature last.
+ * llama.cpp looks back 64 tokens unless told to take all, which only a number says: it keeps a list of
+ * that length. It samples in another order unless told: temperature last.
  */
-export function llamaPenalty(repetitionPenalty: number): JsonObject {
+function llamaFields({ sampling, contextTokens }: UpstreamCall): JsonObject {
+  const { repetitionPenalty, presencePenalty, frequencyPenalty } = sampling;
+  const isOff = repetitionPenalty === 1 && presencePenalty === 0 && frequencyPenalty === 0;
   return {
     repeat_penalty: repetitionPenalty,
-    repeat_last_n: -1,
+    repeat_last_n: isOff ? 0 : contextTokens,
     samplers: ['penalties', 'temperature', 'top_k', 'top_p', 'min_p'],
   };
 }

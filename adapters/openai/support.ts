@@ -140,6 +140,14 @@ export function refuseLacking(
       throw lacking(field, kind, 'leave it out');
     }
   }
+  if (kind !== 'llama.cpp' || prompt.type !== 'chat') return;
+  if (prompt.messages.at(-1)?.role === 'assistant') {
+    throw new ServeError(
+      'unsupported_parameter',
+      'The engine behind this server (llama.cpp) would repeat a last message of the assistant and go on with it: end with one of the user, or give the gateway a bundle of the model.',
+      { param: 'messages' },
+    );
+  }
 }
 
 function lacking(param: string, kind: UpstreamKind, advice: string): ServeError {

@@ -18,6 +18,7 @@ export async function toCall(
   return {
     kind,
     model,
+    contextTokens: card.contextTokens,
     prompt,
     sampling: { ...sampling, maxTokens: maxTokens(request, prompt, kind, card) },
     reportsPrompt: returnTokenIds || sampling.promptLogprobs !== null,

@@ -48,7 +48,7 @@ function usage(said: Said, cached: number, isLlama = false): string {
       prompt_tokens: said.promptTokens,
       completion_tokens: completion,
       total_tokens: said.promptTokens + completion,
-      ...(isLlama || cached === 0 ? {} : { prompt_tokens_details: { cached_tokens: cached } }),
+      ...(cached === 0 && !isLlama ? {} : { prompt_tokens_details: { cached_tokens: cached } }),
     },
     ...(isLlama ? { timings: { cache_n: cached } } : {}),
   });
@@ -172,7 +172,8 @@ function tgiFrames(said: Said): string[] {
 
 function chatFrames(kind: string, body: Body, said: Said): string[] {
   const shown = kind === 'tgi' ? said.words.map(({ free }) => free) : pieces(said);
-  const role = data({ choices: [{ index: 0, delta: { role: 'assistant', content: '' } }] });
+  const nothing = kind === 'llama.cpp' ? null : '';
+  const role = data({ choices: [{ index: 0, delta: { role: 'assistant', content: nothing } }] });
   const deltas = said.words.map((word, at) => {
     const isLast = at === said.words.length - 1;
     const logprobs = body['logprobs'] === true ? { content: [chatEntry(kind, word)] } : null;

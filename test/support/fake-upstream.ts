@@ -1,5 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { UpstreamKind } from '../../adapters/openai/call.ts';
+import { llamaRefusal } from './fake-llama-checks.ts';
 import { fakeFrames } from './fake-upstream-frames.ts';
 import { say, type SaidRequest } from './fake-upstream-words.ts';
 import { type LoopbackServer, startLoopbackServer } from './loopback-server.ts';
@@ -70,6 +71,11 @@ export async function startFakeUpstream(options: FakeUpstreamOptions): Promise<F
     if (failure !== undefined) {
       return json(response, failure.body, failure.status, failure.headers);
     }
+    const refusal = options.kind === 'llama.cpp' ? llamaRefusal(path, body) : null;
+    if (refusal !== null) {
+      const error = { code: 400, message: refusal, type: 'invalid_request_error' };
+      return json(response, { error }, 400);
+    }
     const said = say(requestOf(body), options.reply ?? 'Hé');
     const frames = options.raw ?? fakeFrames(options, path, body, said);
     if (frames === null) return json(response, { detail: 'unreadable' }, 422);
@@ -109,7 +115,9 @@ function infoOf({ kind, isIncremental }: FakeUpstreamOptions, path: string): obj
     case 'sglang /get_server_info':
       return { incremental_streaming_output: isIncremental === true, version: '0.5' };
     case 'llama.cpp /v1/models':
-      return { data: [{ id, created: 7, owned_by: 'llamacpp', meta: { n_vocab: 265 } }] };
+      return {
+        data: [{ id, created: 7, owned_by: 'llamacpp', meta: { n_vocab: 265, n_ctx: 512 } }],
+      };
     case 'llama.cpp /props':
       return { default_generation_settings: { n_ctx: 512 }, modalities: { vision: true } };
     case 'tgi /v1/models':

@@ -89,12 +89,38 @@ describe('what is sent', () => {
       temperature: 0.5,
       top_k: 0,
       repeat_penalty: 1.2,
-      repeat_last_n: -1,
+      // All of the context: the server knows no number for that.
+      repeat_last_n: 512,
       logit_bias: [[70, false]],
       n_predict: 9,
       seed: 5,
       ignore_eos: true,
     });
+  });
+
+  it('has llama.cpp look back only where something is penalized', async () => {
+    const { upstream, completer } = await start({ kind: 'llama.cpp' }, BY_IDS);
+    const wishes = [
+      {},
+      { repetitionPenalty: 1.1 },
+      { presencePenalty: 1 },
+      { frequencyPenalty: 1 },
+    ];
+    for (const wish of wishes) await collect(completer.complete(plainRequest(wish)));
+    const sent = upstream.asked.map(({ body }) => body['repeat_last_n']);
+    expect(sent).toEqual([0, 512, 512, 512]);
+  });
+
+  it('keeps a last message of the assistant from llama.cpp, which would go on with it', async () => {
+    const { upstream, completer } = await start({ kind: 'llama.cpp' });
+    const begun = { role: 'assistant', parts: [{ type: 'text', text: 'Yes' }] } as const;
+    const prompt = { ...CHAT, messages: [...CHAT.messages, begun] };
+    const asking = collect(completer.complete(plainRequest({}, { prompt })));
+    expect(await rejectedBy(asking)).toMatchObject({
+      code: 'unsupported_parameter',
+      param: 'messages',
+    });
+    expect(upstream.asked).toEqual([]);
   });
 
   it.each([
