@@ -47,6 +47,7 @@ export async function* askChoice(
     let counts: Counts = {};
     let end: Frame['end'];
     let tokenCount = 0;
+    let hasLogprobs = false;
     let firstMs = startedMs;
     let start: Extract<CompletionEvent, { type: 'start' }> | null = null;
     for (let next: JsonObject | undefined = first; next !== undefined;) {
@@ -58,6 +59,10 @@ export async function* askChoice(
         yield start;
       }
       tokenCount += frame.tokens.length;
+      hasLogprobs ||= frame.tokens.some(({ logprob }) => logprob !== null);
+      // Some servers take the wish and say nothing of it.
+      if (sampling.logprobs !== null && frame.text !== '' && !hasLogprobs)
+        throw tellsNoLogprobs(kind);
       const text = filter.push(frame.text);
       if (!isDropped && (text !== '' || frame.tokens.length > 0)) {
         yield { type: 'delta', index, text, tokens: frame.tokens };
@@ -84,6 +89,14 @@ export async function* askChoice(
   }
 }
 
+function tellsNoLogprobs(kind: UpstreamKind): ServeError {
+  return new ServeError(
+    'unsupported_parameter',
+    `The engine behind this server (${kind}) does not tell log probabilities: leave logprobs out.`,
+    { param: 'logprobs' },
+  );
+}
+
 interface Opened {
   readonly frames: AsyncGenerator<JsonObject, void, undefined>;
   readonly first: JsonObject;
@@ -98,7 +111,7 @@ async function open(
   const startedMs = clock.now();
   for (let attempt = 1; ; attempt++) {
     try {
-      const frames = link.frames(dialect.path, body, signal);
+      const frames = link.frames(dialect.path, body, signal, call.headers);
       const first = await frames.next();
       if (first.done === true) throw lost('ended its answer before it began');
       return { frames, first: first.value };

@@ -18,6 +18,10 @@ afterEach(() => harness.close());
 
 const KEY = 'sk-secret';
 
+function frame(content: string, rest: object): string {
+  return `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content }, ...rest }] })}\n\n`;
+}
+
 describe('what the server answers in place of an answer', () => {
   it.each([
     [429, {}, { 'retry-after': '7' }, { code: 'queue_full', retryAfterMs: 7_000 }],
@@ -210,6 +214,26 @@ describe('a stream that goes wrong', () => {
     expect(error).toMatchObject({ code: 'upstream_unavailable' });
     expect(error.message).toContain('said nothing for 0.06 s');
     await until(() => upstream.leftCount() === 1);
+  });
+});
+
+describe('log probabilities', () => {
+  it('are refused by name where the server leaves them out, before any of its text', async () => {
+    const raw = [frame('', {}), frame('Yes', {}), frame('', { finish_reason: 'stop' })];
+    const { completer } = await start({ kind: 'openai', raw });
+    const app = createApp({ completer });
+    const body = { messages: [{ role: 'user', content: 'Hi' }], logprobs: true };
+    const response = await app.request('/v1/chat/completions', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({
+      error: { code: 'unsupported_parameter', param: 'logprobs' },
+    });
+    const without = await collect(completer.complete(plainRequest({}, { prompt: CHAT })));
+    expect(textOf(without)).toBe('Yes');
   });
 });
 
