@@ -16,12 +16,18 @@ Fleet
       --bundle <where>       folder, s3:// or https:// of the model's bundle, to
                              prepare prompts while no replica is up (default:
                              replicas are asked what they serve)
-      --name <id>, --context <tokens>   with --bundle, as the replicas have them
+      --name <id>, --context <tokens>   with --bundle, as the replicas have them;
+                             of an upstream, what it does not tell
 
 Instead of a fleet
       --upstream <url>       vLLM, SGLang, llama.cpp, TGI, gemlet or any server with
                              OpenAI's API; --upstream-key, --upstream-model, and
                              --upstream-kind where it is not found out
+      --upstream-header <h>  "name: value" sent with every request, such as a platform's
+                             key; several, or GEMLET_UPSTREAM_HEADER="a: b, c: d", so
+                             that no secret stands in a command line
+      --upstream-session-header <name>   header in which a balancer there finds
+                             the conversation (x-user-id), hashed
 
 Starting and network, as in gemlet serve
       --hold <s>, --ping <path>, --drain-timeout <s>, --stall-timeout <s>,

@@ -46,8 +46,9 @@ export function parseGatewayOptions(
       'upstream-key',
       'upstream-kind',
       'upstream-model',
+      'upstream-session-header',
     ],
-    lists: [...SERVER_LISTS, 'replica', 'fleet-key', 'replica-header'],
+    lists: [...SERVER_LISTS, 'replica', 'fleet-key', 'replica-header', 'upstream-header'],
     switches: SERVER_SWITCHES,
     short: { port: 'p' },
   });
@@ -70,9 +71,34 @@ export function parseGatewayOptions(
   const url = options.text('upstream');
   if (url !== undefined) {
     if (replicas.length > 0) throw new UsageError('Give --replica or --upstream, not both.');
+    refuse(options, OF_FLEETS, '--upstream', 'replicas');
     return { ...server, target: upstreamOf(options, url), addresses: [url] };
   }
+  refuse(options, OF_UPSTREAMS, '--replica', 'an --upstream');
   return { ...server, target: fleetOf(options, replicas), addresses: replicas };
+}
+
+/** What one target has and the other would silently do without. */
+const OF_FLEETS = ['affinity', 'replica-header'] as const;
+const OF_UPSTREAMS = [
+  'upstream-key',
+  'upstream-kind',
+  'upstream-model',
+  'upstream-header',
+  'upstream-session-header',
+] as const;
+
+function refuse(
+  options: OptionReader,
+  flags: readonly string[],
+  target: string,
+  wanted: string,
+): void {
+  for (const flag of flags) {
+    if (options.list(flag).length === 0) continue;
+    const other = flag === 'replica-header' ? ' Use --upstream-header.' : '';
+    throw new UsageError(`--${flag} is for ${wanted}, it does nothing with ${target}.${other}`);
+  }
 }
 
 function fleetOf(
@@ -92,7 +118,7 @@ function fleetOf(
   }
   checkFleetKeys(keys);
   const kind = options.choice('affinity', AFFINITIES) ?? 'pool';
-  const headers = Object.fromEntries(options.list('replica-header').map(parseHeader));
+  const headers = headersOf(options, 'replica-header');
   const gateway: GatewayOptions = {
     affinity: affinityOf(kind, replicas, headers),
     keys,
@@ -110,12 +136,22 @@ function upstreamOf(
   const apiKey = options.text('upstream-key');
   const kind = options.choice('upstream-kind', KINDS);
   const model = options.text('upstream-model');
+  const headers = headersOf(options, 'upstream-header');
+  const sessionHeader = options.text('upstream-session-header');
+  if (sessionHeader !== undefined) checkHeader('upstream-session-header', sessionHeader, 'value');
+  const bundle = options.text('bundle');
+  const id = options.text('name');
+  const contextTokens = contextOf(options);
   const upstream: UpstreamOptions = {
     baseUrl,
     ...(apiKey === undefined ? {} : { apiKey }),
     ...(kind === undefined ? {} : { kind }),
     ...(model === undefined ? {} : { model }),
-    ...bundleOf(options),
+    ...(Object.keys(headers).length === 0 ? {} : { headers }),
+    ...(sessionHeader === undefined ? {} : { sessionHeader }),
+    ...(bundle === undefined ? {} : { bundle }),
+    ...(id === undefined ? {} : { id }),
+    ...(contextTokens === undefined ? {} : { contextTokens }),
   };
   return { type: 'upstream', upstream };
 }
@@ -124,7 +160,7 @@ function bundleOf(options: OptionReader): Pick<GatewayOptions, 'bundle'> {
   const where = options.text('bundle');
   if (where === undefined) return {};
   const id = options.text('name');
-  const contextTokens = options.number('context', 2, Number.MAX_SAFE_INTEGER);
+  const contextTokens = contextOf(options);
   return {
     bundle: {
       where,
@@ -158,8 +194,27 @@ function affinityOf(
   }
 }
 
-function parseHeader(text: string): readonly [name: string, value: string] {
-  const at = text.indexOf(':');
-  if (at < 1) throw new UsageError('--replica-header must be "name: value".');
-  return [text.slice(0, at).trim(), text.slice(at + 1).trim()];
+function contextOf(options: OptionReader): number | undefined {
+  return options.number('context', 2, Number.MAX_SAFE_INTEGER);
+}
+
+function headersOf(options: OptionReader, flag: string): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    options.list(flag).map((text) => {
+      const at = text.indexOf(':');
+      const [name, value] = [text.slice(0, at).trim(), text.slice(at + 1).trim()];
+      checkHeader(flag, at < 1 ? '' : name, value);
+      return [name, value] as const;
+    }),
+  );
+}
+
+/** The value may be a secret: it is not shown. */
+function checkHeader(flag: string, name: string, value: string): void {
+  try {
+    new Headers().set(name, value);
+  } catch (cause) {
+    const form = flag.endsWith('session-header') ? 'the name of a header' : '"name: value"';
+    throw new UsageError(`--${flag} must be ${form}.`, { cause });
+  }
 }

@@ -11,7 +11,7 @@ export interface BundlePlace {
   readonly contextTokens?: number;
 }
 
-const DEFAULT_CONTEXT_TOKENS = 8192;
+export const DEFAULT_CONTEXT_TOKENS = 8192;
 
 /** @throws ServeError weights_unavailable, invalid_checkpoint, unsupported_model */
 export async function describeBundle(

@@ -1,19 +1,23 @@
-import type { Completer } from '../../src/completer.ts';
+import type { Completer, ModelCard } from '../../src/completer.ts';
 import type { FleetModel } from '../../src/fleet/describe-model.ts';
 import { createImageLoader } from '../../src/image/load-image.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { createPreparer } from '../../src/prompt/prepare.ts';
 import { createUpstreamCompleter, type UpstreamCompleterOptions } from '../openai/completer.ts';
-import { type BundlePlace, describeBundle } from './describe-bundle.ts';
+import { DEFAULT_CONTEXT_TOKENS, describeBundle } from './describe-bundle.ts';
 import { createNodeImageDecoder } from './image-decoder.ts';
 import { createNodeSafeFetch } from './safe-fetch.ts';
 
 export interface UpstreamOptions extends Pick<
   UpstreamCompleterOptions,
-  'baseUrl' | 'apiKey' | 'model' | 'kind' | 'onEvent'
+  'baseUrl' | 'apiKey' | 'model' | 'kind' | 'headers' | 'sessionHeader' | 'onEvent'
 > {
-  /** A bundle of the same model, so that servers that take token ids get our template's; left out, messages. */
-  readonly bundle?: BundlePlace;
+  /** What clients call the model; default: what the server calls it. */
+  readonly id?: string;
+  /** Longest prompt plus completion, in tokens; default: what the server says, else with a bundle 8192. */
+  readonly contextTokens?: number;
+  /** Folder, s3:// or https:// of a bundle of the same model, so that servers that take token ids get our template's; left out, messages. */
+  readonly bundle?: string;
   readonly signal?: AbortSignal;
 }
 
@@ -22,15 +26,21 @@ export interface UpstreamOptions extends Pick<
  * @throws ServeError of the bundle: weights_unavailable, invalid_checkpoint, unsupported_model
  */
 export async function openUpstream(options: UpstreamOptions): Promise<Completer> {
-  const { bundle, signal, ...upstream } = options;
+  const { bundle, id, contextTokens, signal, ...upstream } = options;
   const fetchUrl = createNodeSafeFetch();
-  const common = { ...upstream, clock: systemClock, fetchUrl };
+  const card: Partial<ModelCard> = {
+    ...(id === undefined ? {} : { id }),
+    ...(contextTokens === undefined ? {} : { contextTokens }),
+  };
+  const common = { ...upstream, card, clock: systemClock, fetchUrl };
   if (bundle === undefined) return createUpstreamCompleter(common);
-  const model = await describeBundle(bundle, signal);
+  const place = { where: bundle, contextTokens: contextTokens ?? Number.MAX_SAFE_INTEGER };
+  const model = await describeBundle(place, signal);
   const { tokenizer } = model;
   const preparer = createPreparer({
     tokenizer,
     model: model.config,
+    // Of the model, unless one was given: the server refuses what is too long for it.
     contextTokens: model.card.contextTokens,
     loadImage: imageLoader(model, fetchUrl),
   });
@@ -38,10 +48,8 @@ export async function openUpstream(options: UpstreamOptions): Promise<Completer>
     ...common,
     tokenizer,
     prepare: (input, promptSignal) => preparer.prepare(input, promptSignal),
-    // Servers without top_k would refuse Gemma's own defaults in every request.
-    ...(upstream.kind === 'tgi' || upstream.kind === 'openai'
-      ? {}
-      : { card: { defaults: model.card.defaults } }),
+    contextTokens: Math.min(DEFAULT_CONTEXT_TOKENS, model.card.contextTokens),
+    defaults: model.card.defaults,
   });
 }
 

@@ -31,8 +31,9 @@ export interface UpstreamCall {
   readonly reportsIds: boolean;
   /** Names what cached keys and values are shared with; null where everyone may. */
   readonly salt: string | null;
-  /** Names the conversation; null where it has no name. */
+  /** Names the conversation in the body; null where it has no name, or the server would not know it. */
   readonly session: string | null;
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** What one frame of an answer says. */

@@ -1,6 +1,5 @@
 import type { ModelCard, SamplingDefaults } from '../../src/completer.ts';
 import { ServeError } from '../../src/errors.ts';
-import { parseGenerationConfig } from '../../src/model/generation-config.ts';
 import type { JsonObject } from '../../src/openai/parse.ts';
 import type { UpstreamKind } from './call.ts';
 import { lost } from './fault.ts';
@@ -25,6 +24,10 @@ export interface DescribeUpstreamOptions {
   readonly model: string | null;
   /** Wins over what the server says. */
   readonly card: Partial<ModelCard>;
+  /** Of servers that do not say how long their context is; null refuses those. */
+  readonly contextTokens: number | null;
+  /** Of servers that do not say theirs. */
+  readonly defaults: SamplingDefaults;
   /** Ids of our tokenizer; null without one. */
   readonly vocabSize: number | null;
 }
@@ -63,12 +66,13 @@ export async function describeUpstream(
   if (entry === undefined) throw lacksModel(options.model);
   const kind = options.kind === 'auto' ? await detect(entry, link, signal) : options.kind;
   const details = await detailsOf(kind, link, signal);
-  const contextTokens = options.card.contextTokens ?? contextOf(entry, details);
+  const contextTokens =
+    options.card.contextTokens ?? contextOf(entry, details) ?? options.contextTokens;
   if (contextTokens === null) {
     throw new ServeError(
       'backend_unavailable',
-      'The engine behind this server does not say how long its context is; the log says how to set it.',
-      { cause: new Error('set contextTokens of the upstream') },
+      'The engine behind this server does not say how long its context is: start the gateway with --context.',
+      { cause: new Error('set contextTokens of the upstream, --context of gemlet gateway') },
     );
   }
   const model = textOf(entry['id']);
@@ -88,7 +92,7 @@ export async function describeUpstream(
         countOf(entry['vocab_size']) ??
         countOf(objectOf(entry['meta'])['n_vocab']) ??
         VOCABULARY,
-      defaults: defaultsOf(kind, objectOf(entry['defaults'])),
+      defaults: defaultsOf(kind, objectOf(entry['defaults']), options.defaults),
       ...options.card,
       contextTokens,
     },
@@ -113,8 +117,8 @@ async function detailsOf(
       return { info: await link.get('/props', signal), args: {} };
     case 'sglang':
       return {
-        info: await optional(link, '/get_model_info', signal),
-        args: await optional(link, '/get_server_info', signal),
+        info: await either(link, ['/model_info', '/get_model_info'], signal),
+        args: await either(link, ['/server_info', '/get_server_info'], signal),
       };
     default:
       return { info: {}, args: {} };
@@ -152,12 +156,29 @@ async function optional(
   }
 }
 
+/** What the first of the routes says that there is: names changed from version to version. */
+async function either(
+  link: UpstreamLink,
+  paths: readonly string[],
+  signal: AbortSignal,
+): Promise<JsonObject> {
+  for (const path of paths) {
+    const said = await optional(link, path, signal);
+    if (Object.keys(said).length > 0) return said;
+  }
+  return {};
+}
+
 function contextOf(entry: JsonObject, { info, args }: Details): number | null {
   const settings = objectOf(info['default_generation_settings']);
   return (
     countOf(entry['max_model_len']) ??
+    // Dynamo's name, and that of routers and hosted servers.
+    countOf(entry['context_window']) ??
+    countOf(entry['context_length']) ??
     // Of one slot of llama.cpp, which is what a request gets; n_ctx_train is more than it allows.
     countOf(settings['n_ctx']) ??
+    countOf(objectOf(entry['meta'])['n_ctx']) ??
     countOf(info['max_total_tokens']) ??
     countOf(args['context_length'])
   );
@@ -171,16 +192,21 @@ function acceptsImages(kind: UpstreamKind, entry: JsonObject, { info }: Details)
   return info['has_image_understanding'] !== false;
 }
 
-/** Gemma's own defaults where the server does not say others, without what it cannot do. */
-function defaultsOf(kind: UpstreamKind, said: JsonObject): SamplingDefaults {
-  const gemma = parseGenerationConfig(null);
+/** What the server says, else `other`, without what it cannot do: that would be refused in every request. */
+function defaultsOf(
+  kind: UpstreamKind,
+  said: JsonObject,
+  other: SamplingDefaults,
+): SamplingDefaults {
   return {
-    temperature: numberOf(said['temperature']) ?? gemma.temperature,
-    topK: canSample(kind, 'top_k') ? (countOf(said['top_k']) ?? gemma.topK) : 0,
-    topP: numberOf(said['top_p']) ?? gemma.topP,
-    minP: canSample(kind, 'min_p') ? (numberOf(said['min_p']) ?? gemma.minP) : 0,
-    repetitionPenalty: numberOf(said['repetition_penalty']) ?? gemma.repetitionPenalty,
-    maxTokens: countOf(said['max_tokens']) ?? gemma.maxTokens,
+    temperature: numberOf(said['temperature']) ?? other.temperature,
+    topK: canSample(kind, 'top_k') ? (countOf(said['top_k']) ?? other.topK) : 0,
+    topP: numberOf(said['top_p']) ?? other.topP,
+    minP: canSample(kind, 'min_p') ? (numberOf(said['min_p']) ?? other.minP) : 0,
+    repetitionPenalty: canSample(kind, 'repetition_penalty')
+      ? (numberOf(said['repetition_penalty']) ?? other.repetitionPenalty)
+      : 1,
+    maxTokens: countOf(said['max_tokens']) ?? other.maxTokens,
   };
 }
 

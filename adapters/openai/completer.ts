@@ -4,6 +4,7 @@ import type {
   CompletionEvent,
   CompletionRequest,
   ModelCard,
+  SamplingDefaults,
 } from '../../src/completer.ts';
 import { ServeError } from '../../src/errors.ts';
 import { baseUrl } from '../../src/fleet/base-url.ts';
@@ -11,6 +12,7 @@ import type { SafeFetch } from '../../src/image/safe-fetch.ts';
 import type { Clock } from '../../src/lib/clock.ts';
 import type { FailureEvent } from '../../src/log/failure-record.ts';
 import { mergeStreams } from '../../src/lib/merge-streams.ts';
+import { parseGenerationConfig } from '../../src/model/generation-config.ts';
 import type { Tokenizer } from '../../src/prompt/tokenizer.ts';
 import type { Dialect, UpstreamKind, UpstreamPrompt } from './call.ts';
 import type { Upstream } from './card.ts';
@@ -47,6 +49,12 @@ export interface UpstreamCompleterOptions {
   readonly tokenizer?: Tokenizer;
   /** Wins over what the server says of its model. */
   readonly card?: Partial<ModelCard>;
+  /** Longest prompt plus completion where neither `card` nor the server says it; left out, such servers are refused. */
+  readonly contextTokens?: number;
+  /** Where a request is silent and the server does not say its own; default: Gemma's. */
+  readonly defaults?: SamplingDefaults;
+  /** Header in which the conversations that clients named are named to what balances the load there, hashed. */
+  readonly sessionHeader?: string;
   /** Fetches pictures that clients name by URL; null (default) refuses those. */
   readonly fetchUrl?: SafeFetch | null;
   readonly clock: Clock;
@@ -76,6 +84,7 @@ const CHOICE_CONCURRENCY = 8;
  */
 export function createUpstreamCompleter(options: UpstreamCompleterOptions): Completer {
   const { clock, tokenizer = null, prepare = null, fetchUrl = null } = options;
+  const { sessionHeader = null } = options;
   const link = createLink({
     baseUrl: baseUrl(options.baseUrl).replace(/\/v1$/, ''),
     apiKey: options.apiKey ?? null,
@@ -90,6 +99,8 @@ export function createUpstreamCompleter(options: UpstreamCompleterOptions): Comp
     kind: options.kind ?? 'auto',
     model: options.model ?? null,
     card: options.card ?? {},
+    contextTokens: options.contextTokens ?? null,
+    defaults: options.defaults ?? parseGenerationConfig(null),
     vocabSize: tokenizer?.vocabSize ?? null,
     coldMs: options.coldMs ?? COLD_MS,
     onDown: (error) =>
@@ -126,7 +137,7 @@ export function createUpstreamCompleter(options: UpstreamCompleterOptions): Comp
     const prompt = await toUpstreamPrompt(request.prompt, kind, prepare, fetchUrl, signal);
     refuseLacking(kind, prompt, request);
     const dialect = dialectOf(upstream, prompt);
-    const call = await toCall(request, prompt, upstream);
+    const call = await toCall(request, prompt, upstream, sessionHeader);
     const maxAttempts = options.maxAttempts ?? MAX_ATTEMPTS;
     const parts = { link, clock, dialect, reports, maxAttempts };
     const sources = Array.from(

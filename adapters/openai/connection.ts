@@ -72,7 +72,9 @@ export function createConnection(options: ConnectionOptions): Connection {
 
   async function lookOnce(signal: AbortSignal): Promise<Upstream> {
     const found = upstream ?? (await describeUpstream(options, signal));
-    await link.probe(HEALTH[found.kind], signal);
+    // Below a path that a platform puts before the API there may be no health route.
+    if (await link.probe(HEALTH[found.kind], signal)) return found;
+    await link.get('/v1/models', signal);
     return found;
   }
 

@@ -64,7 +64,9 @@ export function explainFailure(failure: Failure, hide: (text: string) => string)
     return new ServeError(
       'backend_unavailable',
       'The engine behind this server does not have what it was asked for; the log says what.',
-      { cause: new Error('check base URL, kind and model of the upstream server', { cause }) },
+      {
+        cause: new NoSuchRoute('check base URL, kind and model of the upstream server', { cause }),
+      },
     );
   }
   // Another gemlet names the failure as we do.
@@ -92,6 +94,13 @@ export function explainFailure(failure: Failure, hide: (text: string) => string)
   return new ServeError('internal', 'The engine failed on this request; the log says how.', {
     cause,
   });
+}
+
+class NoSuchRoute extends Error {}
+
+/** Whether the server said that it has no such route, or sent us to another. */
+export function isMissing(error: unknown): boolean {
+  return ServeError.is(error) && error.cause instanceof NoSuchRoute;
 }
 
 /** It did not answer as servers do; the cause is for the log, it may name addresses. */

@@ -3,7 +3,7 @@ import { LATE, settledWithin } from '../../src/lib/settled-within.ts';
 import { isObject, type JsonObject } from '../../src/openai/parse.ts';
 import { readSse } from '../../src/openai/read-sse.ts';
 import { ServeError } from '../../src/errors.ts';
-import { explainFailure, failureInBand, lost, readFailure } from './fault.ts';
+import { explainFailure, failureInBand, isMissing, lost, readFailure } from './fault.ts';
 import { createHideSent } from './hide-sent.ts';
 
 export interface LinkOptions {
@@ -21,8 +21,8 @@ export interface LinkOptions {
 /** Requests to the upstream server. All of them throw ServeErrors, or the signal's reason on abort. */
 export interface UpstreamLink {
   get(path: string, signal?: AbortSignal): Promise<JsonObject>;
-  /** Throws away what it says. */
-  probe(path: string, signal?: AbortSignal): Promise<void>;
+  /** Throws away what it says. @returns whether it has such a route */
+  probe(path: string, signal?: AbortSignal): Promise<boolean>;
   post(path: string, body: JsonObject, signal?: AbortSignal): Promise<JsonObject>;
   /**
    * The JSON frames of an event stream until `[DONE]` or its end, pulled one by one; an answer that is
@@ -33,14 +33,18 @@ export interface UpstreamLink {
     path: string,
     body: JsonObject,
     signal?: AbortSignal,
+    headers?: Readonly<Record<string, string>>,
   ): AsyncGenerator<JsonObject, void, undefined>;
 }
 
 const MAX_ERROR_CHARACTERS = 65_536;
+/** What is shorter is no secret, and may be part of any word. */
+const SECRET_CHARACTERS = 8;
 
 export function createLink(options: LinkOptions): UpstreamLink {
   const { baseUrl, apiKey, clock, stallMs } = options;
-  const secrets = [apiKey ?? '', baseUrl, new URL(baseUrl).host, ...Object.values(options.headers)];
+  const values = Object.values(options.headers).filter(({ length }) => length >= SECRET_CHARACTERS);
+  const secrets = [apiKey ?? '', baseUrl, new URL(baseUrl).host, ...values];
 
   /** For a server's words about a request with this body. */
   function hider(body: JsonObject | null): (text: string) => string {
@@ -54,19 +58,25 @@ export function createLink(options: LinkOptions): UpstreamLink {
       );
   }
 
+  /** A name that stands twice, in whatever case, has the later value. */
+  function headersOf(body: JsonObject | null, more: Readonly<Record<string, string>>): Headers {
+    const headers = new Headers(options.headers);
+    if (apiKey !== null) headers.set('authorization', `Bearer ${apiKey}`);
+    if (body !== null) headers.set('content-type', 'application/json');
+    for (const [name, value] of Object.entries(more)) headers.set(name, value);
+    return headers;
+  }
+
   async function send(
     method: 'GET' | 'POST',
     path: string,
     body: JsonObject | null,
     signal: AbortSignal,
+    headers: Readonly<Record<string, string>> = {},
   ): Promise<Response> {
     const response = await options.fetch(`${baseUrl}${path}`, {
       method,
-      headers: {
-        ...options.headers,
-        ...(apiKey === null ? {} : { authorization: `Bearer ${apiKey}` }),
-        ...(body === null ? {} : { 'content-type': 'application/json' }),
-      },
+      headers: headersOf(body, headers),
       ...(body === null ? {} : { body: JSON.stringify(body) }),
       // A redirect would carry prompt and key to who knows where.
       redirect: 'manual',
@@ -109,12 +119,18 @@ export function createLink(options: LinkOptions): UpstreamLink {
   return {
     get: async (path, signal) => parseFrame(await whole('GET', path, null, signal)),
     async probe(path, signal) {
-      await whole('GET', path, null, signal);
+      try {
+        await whole('GET', path, null, signal);
+        return true;
+      } catch (error) {
+        if (isMissing(error)) return false;
+        throw error;
+      }
     },
     post: async (path, body, signal) => parseFrame(await whole('POST', path, body, signal)),
-    frames: (path, body, signal) =>
+    frames: (path, body, signal, headers) =>
       exchange(signal, async function* framesOnce(both) {
-        const response = await heard(send('POST', path, body, both), silent);
+        const response = await heard(send('POST', path, body, both, headers), silent);
         const type = response.headers.get('content-type') ?? '';
         if (response.body === null) throw lost('gave no answer');
         if (!type.startsWith('text/event-stream')) {

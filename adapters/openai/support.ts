@@ -95,7 +95,10 @@ const LACKING: Readonly<
 const NEVER: readonly Field[] = ['min_tokens', 'include_stop_str_in_output'];
 
 /** Whether a client's choice can be passed on at all; a card's defaults must then leave it off. */
-export function canSample(kind: UpstreamKind, field: 'top_k' | 'min_p'): boolean {
+export function canSample(
+  kind: UpstreamKind,
+  field: 'top_k' | 'min_p' | 'repetition_penalty',
+): boolean {
   return !LACKING[kind].chat.includes(field);
 }
 

@@ -11,10 +11,11 @@ export async function toCall(
   request: CompletionRequest,
   prompt: UpstreamPrompt,
   { kind, model, card }: Upstream,
+  sessionHeader: string | null,
 ): Promise<UpstreamCall> {
   const { scope, tenant, sessionId, sampling, returnTokenIds } = request;
   const hasSalt = scope !== '' && (kind === 'vllm' || kind === 'sglang' || kind === 'gemlet');
-  const isNamed = sessionId !== null && kind === 'gemlet';
+  const session = sessionId === null ? null : await digest(`${tenant}\0${sessionId}`);
   return {
     kind,
     model,
@@ -25,7 +26,8 @@ export async function toCall(
     reportsIds: returnTokenIds,
     // The scope comes from an API key: hashed, so that no log there holds anything of it.
     salt: hasSalt ? await digest(scope) : null,
-    session: isNamed ? await digest(`${tenant}\0${sessionId}`) : null,
+    session: kind === 'gemlet' ? session : null,
+    headers: sessionHeader === null || session === null ? {} : { [sessionHeader]: session },
   };
 }
 

@@ -3,6 +3,7 @@ import { bytesOf, createFileSink } from './file-sink.ts';
 /** The GGUF container, version 3: typed metadata, tensor table, aligned data. */
 
 export type GgufValue =
+  | { readonly type: 'bool'; readonly value: boolean }
   | { readonly type: 'uint32'; readonly value: number }
   | { readonly type: 'float32'; readonly value: number }
   | { readonly type: 'string'; readonly value: string }
@@ -31,8 +32,21 @@ const DTYPES = {
 const TYPE_UINT32 = 4;
 const TYPE_INT32 = 5;
 const TYPE_FLOAT32 = 6;
+const TYPE_BOOL = 7;
 const TYPE_STRING = 8;
 const TYPE_ARRAY = 9;
+
+export function count(value: number): GgufValue {
+  return { type: 'uint32', value };
+}
+
+export function float(value: number): GgufValue {
+  return { type: 'float32', value };
+}
+
+export function string(value: string): GgufValue {
+  return { type: 'string', value };
+}
 
 /** @throws Error when a tensor writes another number of bytes than its shape says */
 export function writeGguf(
@@ -75,11 +89,14 @@ export function writeGguf(
 
 function tensorBytes(tensor: GgufTensor): number {
   const { blockValues, blockBytes } = DTYPES[tensor.dtype];
-  const count = tensor.dimensions.reduce((product, size) => product * size, 1);
-  return (count / blockValues) * blockBytes;
+  const values = tensor.dimensions.reduce((product, size) => product * size, 1);
+  return (values / blockValues) * blockBytes;
 }
 
 function encodeValue(value: GgufValue): Uint8Array {
+  if (value.type === 'bool') {
+    return concat([uint32(TYPE_BOOL), Uint8Array.of(value.value ? 1 : 0)]);
+  }
   if (value.type === 'uint32') return concat([uint32(TYPE_UINT32), uint32(value.value)]);
   if (value.type === 'string') return concat([uint32(TYPE_STRING), text(value.value)]);
   if (value.type === 'float32') {

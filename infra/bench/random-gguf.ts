@@ -1,5 +1,5 @@
 import { bytesOf } from './file-sink.ts';
-import { writeGguf } from './gguf-writer.ts';
+import { count, float, string, writeGguf } from './gguf-writer.ts';
 import type { GgufTensor, GgufValue } from './gguf-writer.ts';
 import { AWQ_ORDER, bf16ToFp16, fromBf16, randomWeights } from './random-weights.ts';
 import type { EmbeddingTensor, LinearTensor, NormTensor, WeightTensor } from './random-weights.ts';
@@ -32,13 +32,21 @@ const LAYER_NAMES: Readonly<Record<string, string>> = {
  * the benchmarks speak token ids.
  */
 export function writeRandomGguf(path: string, shape: TextShape, seed: string): void {
-  writeGguf(path, metadataOf(shape), [...randomWeights(shape, seed)].map(toGguf));
+  const metadata = new Map([
+    ...modelMetadata(shape, `random weights, ${shape.name}`),
+    ...madeUpVocabulary(shape.vocabSize),
+  ]);
+  writeGguf(path, metadata, [...randomWeights(shape, seed)].map(toGguf));
 }
 
-function metadataOf(shape: TextShape): ReadonlyMap<string, GgufValue> {
+/** What llama.cpp has to know of the text model; without its vocabulary. */
+export function modelMetadata(
+  shape: Omit<TextShape, 'title'>,
+  name: string,
+): ReadonlyMap<string, GgufValue> {
   const metadata = new Map<string, GgufValue>([
     ['general.architecture', string('gemma3')],
-    ['general.name', string(`random weights, ${shape.name}`)],
+    ['general.name', string(name)],
     ['gemma3.context_length', count(shape.maxPositions)],
     ['gemma3.block_count', count(shape.layerCount)],
     ['gemma3.embedding_length', count(shape.hiddenSize)],
@@ -55,30 +63,20 @@ function metadataOf(shape: TextShape): ReadonlyMap<string, GgufValue> {
     metadata.set('gemma3.rope.scaling.type', string('linear'));
     metadata.set('gemma3.rope.scaling.factor', float(shape.ropeFactor));
   }
-  metadata.set('tokenizer.ggml.model', string('llama'));
-  metadata.set('tokenizer.ggml.tokens', { type: 'strings', value: words(shape.vocabSize) });
-  metadata.set('tokenizer.ggml.scores', {
-    type: 'float32s',
-    value: new Float32Array(shape.vocabSize),
-  });
-  metadata.set('tokenizer.ggml.token_type', { type: 'int32s', value: wordTypes(shape.vocabSize) });
-  metadata.set('tokenizer.ggml.bos_token_id', count(2));
-  metadata.set('tokenizer.ggml.eos_token_id', count(1));
-  metadata.set('tokenizer.ggml.padding_token_id', count(0));
-  metadata.set('tokenizer.ggml.unknown_token_id', count(3));
   return metadata;
 }
 
-function count(value: number): GgufValue {
-  return { type: 'uint32', value };
-}
-
-function float(value: number): GgufValue {
-  return { type: 'float32', value };
-}
-
-function string(value: string): GgufValue {
-  return { type: 'string', value };
+function madeUpVocabulary(vocabSize: number): ReadonlyMap<string, GgufValue> {
+  return new Map<string, GgufValue>([
+    ['tokenizer.ggml.model', string('llama')],
+    ['tokenizer.ggml.tokens', { type: 'strings', value: words(vocabSize) }],
+    ['tokenizer.ggml.scores', { type: 'float32s', value: new Float32Array(vocabSize) }],
+    ['tokenizer.ggml.token_type', { type: 'int32s', value: wordTypes(vocabSize) }],
+    ['tokenizer.ggml.bos_token_id', count(2)],
+    ['tokenizer.ggml.eos_token_id', count(1)],
+    ['tokenizer.ggml.padding_token_id', count(0)],
+    ['tokenizer.ggml.unknown_token_id', count(3)],
+  ]);
 }
 
 const SPECIAL_WORDS = ['<pad>', '<eos>', '<bos>', '<unk>'];
@@ -132,7 +130,8 @@ function toGguf(weight: WeightTensor): GgufTensor {
   };
 }
 
-function ggufName(name: string): string {
+/** llama.cpp's name of a tensor, without `.weight` at its end. */
+export function ggufName(name: string): string {
   if (name === 'embed_tokens') return 'token_embd';
   if (name === 'norm') return 'output_norm';
   const match = /^layers\.(\d+)\.(.+)$/.exec(name);

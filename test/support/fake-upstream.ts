@@ -24,6 +24,10 @@ export interface FakeUpstreamOptions {
   readonly hangs?: boolean;
   /** SGLang: frames tell what is new. */
   readonly isIncremental?: boolean;
+  /** More that `/v1/models` says of the model. */
+  readonly listed?: Readonly<Record<string, unknown>>;
+  /** Routes that are not there. */
+  readonly missing?: readonly string[];
 }
 
 export type FakeFailure =
@@ -34,7 +38,12 @@ export type FakeFailure =
 export interface FakeUpstream extends LoopbackServer {
   readonly url: string;
   /** Completions asked for, with their bodies and credentials. */
-  readonly asked: { readonly path: string; readonly body: Body; readonly key: string }[];
+  readonly asked: {
+    readonly path: string;
+    readonly body: Body;
+    readonly key: string;
+    readonly headers: IncomingMessage['headers'];
+  }[];
   /** Answers whose connection closed before their end. */
   readonly leftCount: () => number;
 }
@@ -61,11 +70,15 @@ export async function startFakeUpstream(options: FakeUpstreamOptions): Promise<F
       const error = { code: 503, message: 'Loading model', type: 'unavailable_error' };
       return json(response, { error }, 503);
     }
+    if (options.missing?.includes(path) === true) {
+      return json(response, { detail: 'Not Found' }, 404);
+    }
     const info = infoOf(options, path);
     if (info !== undefined) return json(response, info);
     if (!ROUTES.has(path)) return json(response, { detail: 'Not Found' }, 404);
     const body = JSON.parse(await bodyOf(request)) as Body;
-    asked.push({ path, body, key: request.headers.authorization ?? '' });
+    const { headers } = request;
+    asked.push({ path, body, key: headers.authorization ?? '', headers });
     const failure = failures.shift();
     if (failure === 'reset') return void request.socket.destroy();
     if (failure !== undefined) {
@@ -103,17 +116,24 @@ export async function startFakeUpstream(options: FakeUpstreamOptions): Promise<F
   };
 }
 
-function infoOf({ kind, isIncremental }: FakeUpstreamOptions, path: string): object | undefined {
+function infoOf(
+  { kind, isIncremental, listed }: FakeUpstreamOptions,
+  path: string,
+): object | undefined {
   const id = 'gemma';
+  if (path === '/v1/models' && listed !== undefined) return { data: [{ id, ...listed }] };
   switch (`${kind} ${path}`) {
     case 'vllm /v1/models':
       return { data: [{ id, object: 'model', created: 7, owned_by: 'vllm', max_model_len: 512 }] };
     case 'sglang /v1/models':
       return { data: [{ id, created: 7, owned_by: 'sglang', max_model_len: 512 }] };
+    case 'sglang /model_info':
     case 'sglang /get_model_info':
       return { model_path: id, is_generation: true, has_image_understanding: true };
+    // The older name is the same route.
+    case 'sglang /server_info':
     case 'sglang /get_server_info':
-      return { incremental_streaming_output: isIncremental === true, version: '0.5' };
+      return { incremental_streaming_output: isIncremental === true, context_length: 512 };
     case 'llama.cpp /v1/models':
       return {
         data: [{ id, created: 7, owned_by: 'llamacpp', meta: { n_vocab: 265, n_ctx: 512 } }],

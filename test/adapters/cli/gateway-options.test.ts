@@ -64,16 +64,40 @@ it('takes another server instead of a fleet', () => {
       apiKey: 'secret',
       kind: 'vllm',
       model: 'google/gemma',
-      bundle: { where: '/tmp/b' },
+      bundle: '/tmp/b',
     },
   });
   expect(addresses).toEqual(['http://b:8000']);
+});
+
+it('tells another server who we are, and what it does not tell of itself', () => {
+  const line =
+    '--upstream http://b --upstream-session-header x-user-id --context 4096 --name gemma';
+  const { target } = parse(line, {
+    GEMLET_UPSTREAM_HEADER: 'Modal-Key: wk-1, Modal-Secret: a:b',
+  });
+  expect(target).toEqual({
+    type: 'upstream',
+    upstream: {
+      baseUrl: 'http://b',
+      headers: { 'Modal-Key': 'wk-1', 'Modal-Secret': 'a:b' },
+      sessionHeader: 'x-user-id',
+      id: 'gemma',
+      contextTokens: 4096,
+    },
+  });
 });
 
 it.each([
   [KEY, 'Say where requests go'],
   [`--replica http://a ${KEY} --upstream http://b`, 'not both'],
   ['--upstream http://b --upstream-kind magic', '--upstream-kind must be'],
+  ['--upstream http://b --replica-header a:b', 'Use --upstream-header'],
+  ['--upstream http://b --affinity modal', '--affinity is for replicas'],
+  [`--replica http://a ${KEY} --upstream-key k`, '--upstream-key is for an --upstream'],
+  ['--upstream http://b --upstream-header nonsense', '"name: value"'],
+  ['--upstream http://b --upstream-header a/b:c', '"name: value"'],
+  ['--upstream http://b --upstream-session-header a/b', 'the name of a header'],
   ['--replica http://a', 'Say which key'],
   [`--replica http://a ${KEY} --affinity magic`, '--affinity must be'],
   [`--replica http://a --replica http://b ${KEY} --affinity modal`, 'one address'],

@@ -81,7 +81,7 @@ describe('a server that loads', () => {
 describe('a server that will not do', () => {
   it.each([
     [{ model: 'other' }, "no model 'other'"],
-    [{ card: {} }, 'contextTokens'],
+    [{ card: {} }, '--context'],
   ])('is refused at once: %o', async (options, why) => {
     const { completer } = await start({ kind: 'openai' }, options);
     const error = await rejectedBy(completer.ready?.() ?? Promise.resolve());
@@ -95,6 +95,65 @@ describe('a server that will not do', () => {
       expect(thrownBy(create)).toMatchObject({ code: 'invalid_url' });
     }
   });
+});
+
+describe('how long the context is', () => {
+  it.each([
+    ['openai', { max_model_len: 77 }],
+    ['openai', { context_window: 77 }],
+    ['openai', { context_length: 77 }],
+    ['llama.cpp', { owned_by: 'llamacpp', meta: { n_ctx: 77 } }],
+  ] as const)('is read of what %s says: %o', async (kind, listed) => {
+    const { completer } = await start({ kind, listed, missing: ['/info'] }, { card: {} });
+    // What llama.cpp says in /props is that of one slot, too, and goes first.
+    const expected = kind === 'llama.cpp' ? 512 : 77;
+    expect((await completer.describe?.())?.contextTokens).toBe(expected);
+  });
+
+  it('is asked of SGLang by the route of its version', async () => {
+    const listed = { owned_by: 'sglang' };
+    for (const missing of [['/server_info'], ['/get_server_info']]) {
+      const { completer } = await start({ kind: 'sglang', listed, missing });
+      expect((await completer.describe?.())?.contextTokens).toBe(512);
+    }
+  });
+
+  it('is what the operator says where the server does not', async () => {
+    const silent = await start({ kind: 'openai' }, { card: {}, contextTokens: 300 });
+    expect((await silent.completer.describe?.())?.contextTokens).toBe(300);
+    const telling = await start({ kind: 'vllm' }, { contextTokens: 300 });
+    expect((await telling.completer.describe?.())?.contextTokens).toBe(512);
+  });
+});
+
+it('looks at the list of models where a server has no health route', async () => {
+  const { upstream, completer } = await start({ kind: 'vllm', missing: ['/health'] });
+  expect(textOf(await collect(completer.complete(plainRequest())))).toBe('Hé5');
+  expect(upstream.requests.slice(0, 3)).toEqual([
+    'GET /v1/models',
+    'GET /health',
+    'GET /v1/models',
+  ]);
+});
+
+it('keeps defaults that a server cannot have out of silent requests, whoever set them', async () => {
+  const defaults = {
+    temperature: 0.5,
+    topK: 64,
+    topP: 0.9,
+    minP: 0.1,
+    repetitionPenalty: 1.2,
+    maxTokens: 20,
+  };
+  const { completer } = await start({ kind: 'openai' }, { defaults });
+  expect((await completer.describe?.())?.defaults).toEqual({
+    ...defaults,
+    topK: 0,
+    minP: 0,
+    repetitionPenalty: 1,
+  });
+  const vllm = await start({ kind: 'vllm' }, { defaults });
+  expect((await vllm.completer.describe?.())?.defaults).toEqual(defaults);
 });
 
 describe('a completer over a server', () => {

@@ -146,6 +146,38 @@ describe('what is sent', () => {
     expect(upstream.asked).toEqual([]);
   });
 
+  it('has the headers of the operator, which differ by more than case', async () => {
+    const { upstream, completer } = await start(
+      { kind: 'vllm' },
+      { ...BY_IDS, apiKey: 'sk-1', headers: { Authorization: 'theirs', 'Modal-Key': 'wk-1' } },
+    );
+    await collect(completer.complete(plainRequest()));
+    expect(upstream.asked[0]?.headers).toMatchObject({
+      authorization: 'Bearer sk-1',
+      'modal-key': 'wk-1',
+      'content-type': 'application/json',
+    });
+  });
+
+  it('names conversations in the header of the balancer, hashed, and says nothing of others', async () => {
+    const { upstream, completer } = await start(
+      { kind: 'vllm' },
+      { ...BY_IDS, sessionHeader: 'X-User-Id' },
+    );
+    const names: readonly (readonly [string, string | null])[] = [
+      ['a', 'chat-1'],
+      ['a', 'chat-1'],
+      ['b', 'chat-1'],
+      ['a', null],
+    ];
+    for (const [tenant, sessionId] of names) {
+      await collect(completer.complete(plainRequest({}, { tenant, sessionId })));
+    }
+    const [first, same, other, none] = upstream.asked.map(({ headers }) => headers['x-user-id']);
+    expect(first).toMatch(/^[0-9a-f]{64}$/);
+    expect([same === first, other === first, none]).toEqual([true, false, undefined]);
+  });
+
   it('reports on the prompt where vLLM and SGLang do', async () => {
     for (const kind of ['vllm', 'sglang'] as const) {
       const { completer } = await start({ kind }, BY_IDS);
