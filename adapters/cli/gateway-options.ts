@@ -213,8 +213,8 @@ function headersOf(options: OptionReader, flag: string): Readonly<Record<string,
 function checkHeader(flag: string, name: string, value: string): void {
   try {
     new Headers().set(name, value);
-  } catch (cause) {
+  } catch {
     const form = flag.endsWith('session-header') ? 'the name of a header' : '"name: value"';
-    throw new UsageError(`--${flag} must be ${form}.`, { cause });
+    throw new UsageError(`--${flag} must be ${form}.`);
   }
 }

@@ -6,13 +6,21 @@
 set -euo pipefail
 
 version=3.22.1 # llama.cpp v0.5.0
-repository=$(cd "$(dirname "$0")/../.." && pwd)
-folder=$(mkdir -p "${1:-$repository/.cache/llama-server}" && cd "${1:-$repository/.cache/llama-server}" && pwd)
+folder=${1:-$(dirname "$0")/../../.cache/llama-server}
+mkdir -p "$folder"
+folder=$(cd "$folder" && pwd)
 program=$folder/$version/llama-server
-if [ -x "$program" ]; then
-  echo "$program"
-  exit
-fi
+answer_if_built() {
+  if [ -x "$program" ]; then
+    echo "$program"
+    exit
+  fi
+}
+answer_if_built
+# Several may ask at once; one builds.
+exec 9>"$folder/lock"
+flock 9
+answer_if_built
 for tool in cmake g++ make git npm; do
   if ! command -v "$tool" >/dev/null; then
     echo "$tool is missing. On Debian: apt-get install --no-install-recommends cmake g++ make git" >&2
