@@ -1,10 +1,13 @@
 import type { Completer, ModelCard } from '../../src/completer.ts';
 import type { FleetModel } from '../../src/fleet/describe-model.ts';
+import type { LoadImage } from '../../src/prompt/load-images.ts';
 import { createImageLoader } from '../../src/image/load-image.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { createPreparer } from '../../src/prompt/prepare.ts';
 import { createUpstreamCompleter, type UpstreamCompleterOptions } from '../openai/completer.ts';
+import type { ShapeImage } from '../openai/upstream-prompt.ts';
 import { DEFAULT_CONTEXT_TOKENS, describeBundle } from './describe-bundle.ts';
+import { encodePng } from './encode-png.ts';
 import { createNodeImageDecoder } from './image-decoder.ts';
 import { createNodeSafeFetch } from './safe-fetch.ts';
 
@@ -37,26 +40,37 @@ export async function openUpstream(options: UpstreamOptions): Promise<Completer>
   const place = { where: bundle, contextTokens: contextTokens ?? Number.MAX_SAFE_INTEGER };
   const model = await describeBundle(place, signal);
   const { tokenizer } = model;
+  const loadImage = imageLoader(model, fetchUrl);
   const preparer = createPreparer({
     tokenizer,
     model: model.config,
     // Of the model, unless one was given: the server refuses what is too long for it.
     contextTokens: model.card.contextTokens,
-    loadImage: imageLoader(model, fetchUrl),
+    loadImage,
   });
   return createUpstreamCompleter({
     ...common,
     tokenizer,
     prepare: (input, promptSignal) => preparer.prepare(input, promptSignal),
+    ...(model.image === null ? {} : { shapeImage: shaper(loadImage, model.image.imageSize) }),
     contextTokens: Math.min(DEFAULT_CONTEXT_TOKENS, model.card.contextTokens),
     defaults: model.card.defaults,
   });
 }
 
+/** The whole picture, without the crops of pan and scan: no server takes those. */
+function shaper(loadImage: LoadImage, side: number): ShapeImage {
+  return async (part, signal) => {
+    const [whole] = await loadImage({ ...part, panAndScan: false }, signal);
+    if (whole === undefined) throw new RangeError('the loader gave no picture');
+    return encodePng(whole.rgb, side);
+  };
+}
+
 function imageLoader(
   { image }: FleetModel,
   fetchUrl: ReturnType<typeof createNodeSafeFetch>,
-): Parameters<typeof createPreparer>[0]['loadImage'] {
+): LoadImage {
   if (image === null) return async () => [];
   return createImageLoader({ decoder: createNodeImageDecoder(), fetchUrl, config: image });
 }

@@ -27,7 +27,12 @@ import { detokenizeThere, tokenizeThere } from './server-tokens.ts';
 import { createSglangDialect } from './sglang-dialect.ts';
 import { refuseLacking } from './support.ts';
 import { choiceCall, toCall } from './to-call.ts';
-import { toUpstreamPrompt, type Prepare } from './upstream-prompt.ts';
+import {
+  type Prepare,
+  type PromptParts,
+  type ShapeImage,
+  toUpstreamPrompt,
+} from './upstream-prompt.ts';
 
 export interface UpstreamCompleterOptions {
   /** Such as `http://10.0.0.1:8000`; a `/v1` at its end does no harm. */
@@ -57,6 +62,11 @@ export interface UpstreamCompleterOptions {
   readonly sessionHeader?: string;
   /** Fetches pictures that clients name by URL; null (default) refuses those. */
   readonly fetchUrl?: SafeFetch | null;
+  /**
+   * A picture as the model's vision tower takes it, as a PNG, for servers that would shape it otherwise
+   * (llama.cpp). Left out, they get the file.
+   */
+  readonly shapeImage?: ShapeImage;
   readonly clock: Clock;
   readonly fetch?: (url: string, init: RequestInit) => Promise<Response>;
   /** Milliseconds of silence after which the server counts as lost; default 10 minutes. */
@@ -84,7 +94,8 @@ const CHOICE_CONCURRENCY = 8;
  */
 export function createUpstreamCompleter(options: UpstreamCompleterOptions): Completer {
   const { clock, tokenizer = null, prepare = null, fetchUrl = null } = options;
-  const { sessionHeader = null } = options;
+  const { sessionHeader = null, shapeImage = null } = options;
+  const parts: PromptParts = { prepare, fetchUrl, shapeImage };
   const link = createLink({
     baseUrl: baseUrl(options.baseUrl).replace(/\/v1$/, ''),
     apiKey: options.apiKey ?? null,
@@ -134,16 +145,16 @@ export function createUpstreamCompleter(options: UpstreamCompleterOptions): Comp
   ): AsyncGenerator<CompletionEvent, void, undefined> {
     const upstream = await connection.connected(signal);
     const { kind } = upstream;
-    const prompt = await toUpstreamPrompt(request.prompt, kind, prepare, fetchUrl, signal);
+    const prompt = await toUpstreamPrompt(request.prompt, kind, parts, signal);
     refuseLacking(kind, prompt, request);
     const dialect = dialectOf(upstream, prompt);
     const call = await toCall(request, prompt, upstream, sessionHeader);
     const maxAttempts = options.maxAttempts ?? MAX_ATTEMPTS;
-    const parts = { link, clock, dialect, reports, maxAttempts };
+    const choice = { link, clock, dialect, reports, maxAttempts };
     const sources = Array.from(
       { length: request.choiceCount },
       (_, index) => (choiceSignal: AbortSignal) =>
-        askChoice(parts, choiceCall(call, index), index, choiceSignal),
+        askChoice(choice, choiceCall(call, index), index, choiceSignal),
     );
     // Other choices may get ahead of the first, which alone reports on the prompt.
     const early: CompletionEvent[] = [];
@@ -201,7 +212,7 @@ export function createUpstreamCompleter(options: UpstreamCompleterOptions): Comp
       if (prepare !== null) return Array.from((await prepare(input, signal)).tokens);
       const both = untilStopped(signal);
       const upstream = await connection.connected(both);
-      const prompt = await toUpstreamPrompt(input, upstream.kind, null, fetchUrl, both);
+      const prompt = await toUpstreamPrompt(input, upstream.kind, parts, both);
       return tokenizeThere(link, upstream, prompt, both);
     },
     async detokenize(ids, signal) {

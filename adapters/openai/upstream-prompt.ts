@@ -12,6 +12,21 @@ import type { UpstreamKind, UpstreamPrompt } from './call.ts';
 
 export type Prepare = (input: PromptInput, signal?: AbortSignal) => Promise<PromptWithCounts>;
 
+/** How prompts are made ready to be sent. */
+export interface PromptParts {
+  /** null without a tokenizer. */
+  readonly prepare: Prepare | null;
+  /** Fetches pictures that clients name by URL; null refuses those. */
+  readonly fetchUrl: SafeFetch | null;
+  /** A picture as the model's vision tower takes it, as a PNG; null leaves that to the server. */
+  readonly shapeImage: ShapeImage | null;
+}
+
+export type ShapeImage = (part: ImagePart, signal: AbortSignal) => Promise<Uint8Array>;
+
+/** llama.cpp puts black bars beside pictures that are not square, which Gemma stretches. */
+const SHAPES_OTHERWISE: ReadonlySet<UpstreamKind> = new Set(['llama.cpp']);
+
 const TAKES_IDS: ReadonlySet<UpstreamKind> = new Set(['vllm', 'sglang', 'llama.cpp']);
 /** Pictures fetched at once. */
 const FETCHES = 4;
@@ -20,14 +35,12 @@ const FETCHES = 4;
  * Chooses how a prompt is sent. Our ids keep our template, and text that spells a control token stays
  * text; a server that gets text or messages applies its own rules. Another gemlet gets what the client
  * sent, as it does all of that itself.
- * @param prepare null without a tokenizer
  * @throws ServeError as `prepare` and `fetchUrl` do; invalid_url where URLs are not fetched
  */
 export async function toUpstreamPrompt(
   input: PromptInput,
   kind: UpstreamKind,
-  prepare: Prepare | null,
-  fetchUrl: SafeFetch | null,
+  { prepare, fetchUrl, shapeImage }: PromptParts,
   signal: AbortSignal | undefined,
 ): Promise<UpstreamPrompt> {
   if (input.type === 'tokens') return { type: 'ids', ids: input.ids };
@@ -43,7 +56,10 @@ export async function toUpstreamPrompt(
     FETCHES,
     async (index, shared) => {
       const part = images[index];
-      if (part !== undefined) inlined.set(part, await inlineImage(part, fetchUrl, shared));
+      if (part === undefined) return;
+      const isShaped = shapeImage !== null && SHAPES_OTHERWISE.has(kind);
+      const file = isShaped ? shapeImage(part, shared) : fileOf(part, fetchUrl, shared);
+      inlined.set(part, await inlineImage(part, file));
     },
     signal,
   );
@@ -64,13 +80,9 @@ function imagesOf(messages: readonly ChatMessage[]): readonly ImagePart[] {
  * The picture's own file as a data URI, its format and size checked. A server that fetched the URLs of
  * users could be sent anywhere in its network.
  */
-async function inlineImage(
-  part: ImagePart,
-  fetchUrl: SafeFetch | null,
-  signal: AbortSignal,
-): Promise<ImagePart> {
+async function inlineImage(part: ImagePart, file: Promise<Uint8Array>): Promise<ImagePart> {
   try {
-    const bytes = await fileOf(part, fetchUrl, signal);
+    const bytes = await file;
     const { format } = readImageHeader(bytes);
     const url = `data:image/${format};base64,${toBase64(bytes)}`;
     return { ...part, source: { type: 'url', url } };

@@ -155,8 +155,8 @@ describeLlama('what a real llama.cpp says', (way, { front, gemlet, llama }) => {
     const [file = ''] = square === undefined ? [] : picturesOf(square);
     for (const [bytes, isSame] of [
       [readDemoPicture(file), true],
-      // Higher than wide: llama.cpp puts black beside it, Gemma stretches it.
-      [readDemoFile('example.png'), false],
+      // Higher than wide: llama.cpp puts black beside it, Gemma stretches it, as we do with a bundle.
+      [readDemoFile('example.png'), way === 'ids'],
     ] as const) {
       const body = { messages: [user([picture(bytes), text])], ...GREEDY };
       const mine = await gemlet().answer(CHAT, body);

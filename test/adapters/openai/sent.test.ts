@@ -146,6 +146,25 @@ describe('what is sent', () => {
     expect(upstream.asked).toEqual([]);
   });
 
+  it('holds pictures in the shape of the model for llama.cpp, which would shape them otherwise', async () => {
+    const shaped = Uint8Array.from(Buffer.from(PNG.slice(PNG.indexOf(',') + 1), 'base64'));
+    const other = 'data:image/png;base64,AAAA';
+    for (const kind of ['llama.cpp', 'vllm'] as const) {
+      const { upstream, completer } = await start(
+        { kind },
+        { ...BY_IDS, shapeImage: async () => shaped },
+      );
+      const asking = collect(completer.complete(plainRequest({}, { prompt: withImage(other) })));
+      if (kind === 'vllm') {
+        // It shapes the file itself, which is none here.
+        expect(await rejectedBy(asking)).toMatchObject({ code: 'invalid_image' });
+        continue;
+      }
+      await asking;
+      expect(JSON.stringify(upstream.asked[0]?.body['messages'])).toContain(PNG);
+    }
+  });
+
   it('has the headers of the operator, which differ by more than case', async () => {
     const { upstream, completer } = await start(
       { kind: 'vllm' },
