@@ -60,10 +60,9 @@ export function parseGatewayOptions(
     ...common,
     secrets: [
       ...common.secrets,
-      ...options.list('replica-header').flatMap((header) => {
-        const [, value] = parseHeader(header);
-        return [value, ...value.split(' ')];
-      }),
+      ...['replica-header', 'upstream-header']
+        .flatMap((flag) => Object.values(headersOf(options, flag)))
+        .flatMap((value) => [value, ...value.split(' ')]),
       ...(upstreamKey === undefined ? [] : [upstreamKey]),
     ],
   };

@@ -44,7 +44,7 @@ export function createFront(completer: Completer): Front {
 
 /** What `gemlet gateway` with these arguments serves. */
 export async function openFront(...args: readonly string[]): Promise<Front> {
-  return createFront(await openTarget(parseGatewayOptions(args, {})));
+  return createFront(await openTarget(parseGatewayOptions(args, {}), () => undefined));
 }
 
 export async function removeBundle(folder: string): Promise<void> {
