@@ -61,7 +61,7 @@ describeLlama('what a real llama.cpp takes and refuses', (way, { front, gemlet }
 
   it('refuses what is too long', async () => {
     const long = { messages: [user('word '.repeat(2_000))] };
-    expect(await refused(long)).toEqual([400, 'context_length_exceeded', null]);
+    expect(await refused(long)).toEqual([400, 'context_length_exceeded', 'messages']);
   });
 
   it('is not asked for another model, of which it would not care', async () => {
