@@ -12,3 +12,9 @@ export function brokenLogits(what: string): ServeError {
 export function nanLogit(id: number): ServeError {
   return brokenLogits(`the logit of token ${id} is NaN`);
 }
+
+/** @throws ServeError internal when the largest logit is infinite: then none is allowed, or one is broken */
+export function requireFinite(most: number): number {
+  if (!Number.isFinite(most)) throw brokenLogits(`the largest allowed logit is ${most}`);
+  return most;
+}

@@ -35,3 +35,33 @@ export function expOfNegative(x: number): number {
   const power = powers[-(steps >> STEPS_LOG2)] as number;
   return power * fraction * (1 + r * (1 + r * (0.5 + r * (1 / 6 + r / 24))));
 }
+
+/** Steps of {@link roughExp} in one unit of the exponent. */
+export const ROUGH_STEPS = 256;
+/** Largest relative error of {@link roughExp}. */
+export const ROUGH_ERROR = 4e-10;
+/** Beyond this many steps the result is 0: e^-64, or 1.6e-28. */
+const ROUGH_REACH = 64 * ROUGH_STEPS;
+
+// A parabola through each step, as even over it as a Taylor series around its middle can be made.
+const SLOPE = (1 + 1 / (32 * ROUGH_STEPS ** 2)) / ROUGH_STEPS;
+const CURVE = 1 / (2 * ROUGH_STEPS ** 2);
+const ROUGH_0 = 1 + SLOPE / 2 + CURVE / 4;
+const ROUGH_1 = -(SLOPE + CURVE) / ROUGH_0;
+const ROUGH_2 = CURVE / ROUGH_0;
+/** [ROUGH_REACH] */
+const roughValues = Float64Array.from(
+  { length: ROUGH_REACH },
+  (_, n) => expOfNegative(-(n + 0.5) / ROUGH_STEPS) * ROUGH_0,
+);
+
+/**
+ * exp(-steps / ROUGH_STEPS) in a third of the time and less exactly; 0 from 64 units on and for NaN.
+ * @param steps 0 or more
+ */
+export function roughExp(steps: number): number {
+  if (!(steps < ROUGH_REACH)) return 0;
+  const n = steps | 0;
+  const r = steps - n;
+  return (roughValues[n] as number) * (1 + r * (ROUGH_1 + r * ROUGH_2));
+}

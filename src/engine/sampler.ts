@@ -1,6 +1,6 @@
 import { ServeError } from '../errors.ts';
 import type { SamplingParams } from './engine.ts';
-import { brokenLogits, nanLogit } from './broken-logits.ts';
+import { nanLogit, requireFinite } from './broken-logits.ts';
 import { expOfNegative } from './exp.ts';
 import { createPrefixSelector } from './prefix-selector.ts';
 import { uniformAt } from './random.ts';
@@ -8,7 +8,8 @@ import { createTopSelector } from './top-selector.ts';
 
 /** Tokens the penalties look at. */
 export interface TokenHistory {
-  readonly prompt: ReadonlySet<number>;
+  /** Distinct ids of the prompt, ascending. */
+  readonly prompt: Int32Array;
   /** Occurrences by id among the generated tokens. */
   readonly output: ReadonlyMap<number, number>;
   /** Ids that end the output; not chosen for the first `minTokens` tokens. */
@@ -40,7 +41,7 @@ export interface Sampler {
   ): number;
 }
 
-/** Up to this top-k a heap beats selecting by partition. */
+/** Up to this top-k a heap beats looking for the cut in a histogram. */
 const HEAP_LIMIT = 1024;
 /** A logit bias at or below this bans the token outright. */
 const BAN_BIAS = -100;
@@ -111,8 +112,7 @@ export function createSampler(options: SamplerOptions): Sampler {
       if (params.temperature === 0 || params.topK === 1) return argmax(scores);
       const uniform = uniformAt(params.seed, index);
       if (params.topK > 0 && params.topK <= HEAP_LIMIT) return sampleTop(params, uniform);
-      const most = scores[argmax(scores)] ?? 0;
-      return prefixes.sample(scores, params, most, uniform);
+      return prefixes.sample(scores, params, uniform);
     },
   };
 }
@@ -137,18 +137,14 @@ function argmax(scores: Float32Array): number {
   return best;
 }
 
-function requireFinite(most: number): number {
-  if (!Number.isFinite(most)) throw brokenLogits(`the largest allowed logit is ${most}`);
-  return most;
-}
-
 /** Hugging Face's repetition penalty, then OpenAI's frequency and presence penalties. */
 function applyPenalties(scores: Float32Array, params: SamplingParams, history: TokenHistory): void {
   const { repetitionPenalty, presencePenalty, frequencyPenalty } = params;
   if (repetitionPenalty !== 1) {
-    for (const id of history.prompt) repel(scores, id, repetitionPenalty);
+    const { prompt } = history;
+    for (let at = 0; at < prompt.length; at++) repel(scores, prompt[at] ?? 0, repetitionPenalty);
     for (const id of history.output.keys()) {
-      if (!history.prompt.has(id)) repel(scores, id, repetitionPenalty);
+      if (!includesSorted(prompt, id)) repel(scores, id, repetitionPenalty);
     }
   }
   if (presencePenalty !== 0 || frequencyPenalty !== 0) {
@@ -156,6 +152,18 @@ function applyPenalties(scores: Float32Array, params: SamplingParams, history: T
       scores[id] = (scores[id] ?? 0) - presencePenalty - frequencyPenalty * count;
     }
   }
+}
+
+/** Whether `id` is among `ids`, which ascend. */
+function includesSorted(ids: Int32Array, id: number): boolean {
+  let from = 0;
+  let to = ids.length;
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if ((ids[middle] ?? 0) < id) from = middle + 1;
+    else to = middle;
+  }
+  return ids[from] === id;
 }
 
 function repel(scores: Float32Array, id: number, penalty: number): void {

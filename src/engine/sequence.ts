@@ -121,7 +121,7 @@ export class Sequence implements Schedulable, Draftable, KvUser, Preemptible, Wa
     this.matcher = createStopMatcher(params.stop, params.includesStop);
     const looksBack = params.repetitionPenalty !== 1;
     this.history = {
-      prompt: new Set(looksBack ? prompt.tokens : []),
+      prompt: Int32Array.from(new Set(looksBack ? prompt.tokens : [])).toSorted(),
       output: this.outputCounts,
       ends: this.endIds,
     };

@@ -7,7 +7,7 @@ import { keptByOracle, sampleByOracle } from '../support/sampling-oracle.ts';
 import { createSeededRandom, forSeeds } from '../support/seeded-random.ts';
 import type { SeededRandom } from '../support/seeded-random.ts';
 
-const NOTHING: TokenHistory = { prompt: new Set(), output: new Map(), ends: new Set() };
+const NOTHING: TokenHistory = { prompt: new Int32Array(0), output: new Map(), ends: new Set() };
 const PLAIN: SamplingParams = { ...GREEDY, temperature: 1 };
 
 /** Bell-shaped logits; a coarse grid makes many exact ties. */
@@ -15,6 +15,21 @@ function randomLogits(random: SeededRandom, size: number, grid: number): Float32
   return Float32Array.from({ length: size }, () => {
     const bell = random.next() + random.next() + random.next() - 1.5;
     return grid === 0 ? bell * 12 : Math.round(bell * grid) / 2;
+  });
+}
+
+/** Logits such as models give, and such as they should not. */
+function shapedLogits(random: SeededRandom, size: number): Float32Array {
+  const shape = random.pick(['peaked', 'one', 'flat', 'equal', 'ties', 'banned', 'wide']);
+  return Float32Array.from({ length: size }, (_, id) => {
+    const bell = random.next() + random.next() + random.next() - 1.5;
+    if (shape === 'peaked') return random.chance(0.01) ? 15 + bell * 10 : bell * 6;
+    if (shape === 'one') return id === size >> 1 ? 200 : bell;
+    if (shape === 'flat') return bell / 1000;
+    if (shape === 'equal') return -7.25;
+    if (shape === 'ties') return Math.round(bell * 3);
+    if (shape === 'banned') return random.chance(0.95) ? Number.NEGATIVE_INFINITY : bell * 6;
+    return bell * 1e30 * random.next() ** 20;
   });
 }
 
@@ -47,7 +62,7 @@ function randomHistory(random: SeededRandom, size: number): TokenHistory {
   const ids = (): number[] =>
     Array.from({ length: random.integer(0, 6) }, () => random.integer(0, size - 1));
   return {
-    prompt: new Set(ids()),
+    prompt: Int32Array.from(new Set(ids())).toSorted(),
     output: new Map(ids().map((id) => [id, random.integer(1, 4)])),
     ends: new Set(ids().map((id) => id % (size - 4))),
   };
@@ -83,6 +98,46 @@ describe('sampler', () => {
         }
       }
     });
+  });
+
+  it('agrees with full sorts on every shape of logits, whatever the filter', async () => {
+    await forSeeds(200, (random) => {
+      const size = random.pick([300, 1500, 5000]);
+      const logits = shapedLogits(random, size);
+      const sampler = createSampler({ vocabSize: size, suppressed: [1, size - 1] });
+      const topK = random.pick([0, 0, 0, 1025, 2000, size - 3, size]);
+      const params = {
+        ...PLAIN,
+        topK,
+        temperature: random.pick([1e-9, 0.001, 0.7, 1, 2, 50]),
+        topP: random.pick([1, 0.999_999, 0.95, 0.5, 0.01, 0]),
+        minP: random.pick([0, 0, 1e-40, 0.01, 0.5, 1]),
+      };
+      for (let index = 0; index < 4; index++) {
+        const history = randomHistory(random, size);
+        params.repetitionPenalty = random.pick([1, 1.2]);
+        expect(sampler.sample(logits, params, history, index)).toBe(
+          sampleByOracle(logits, params, history, [1, size - 1], index),
+        );
+      }
+    });
+  });
+
+  it('decides what is too close for rough weights with exact ones', () => {
+    // Sums and targets that are equal to the last bit, or differ in the last.
+    const equal = new Float32Array(1000).fill(3);
+    const sampler = createSampler({ vocabSize: 1000, suppressed: [] });
+    const barely = Float32Array.from(equal, (logit, id) => (id < 500 ? logit : logit - 1e-6));
+    for (const logits of [equal, barely]) {
+      for (const topP of [0.001, 0.25, 0.5, 0.75, 0.999, 1 - 1e-9, 1 - 1e-15]) {
+        for (let index = 0; index < 20; index++) {
+          const params = { ...PLAIN, topP };
+          expect(sampler.sample(logits, params, NOTHING, index)).toBe(
+            sampleByOracle(logits, params, NOTHING, [], index),
+          );
+        }
+      }
+    }
   });
 
   it('draws each kept token as often as its probability says, and no other', () => {
@@ -154,7 +209,7 @@ describe('sampler', () => {
     const logits = randomLogits(createSeededRandom(1), 60, 0);
     const before = Float32Array.from(logits);
     const history: TokenHistory = {
-      prompt: new Set([1]),
+      prompt: Int32Array.of(1),
       output: new Map([[2, 2]]),
       ends: new Set(),
     };
