@@ -5,11 +5,12 @@ import { promptWithImages } from './bench-images.ts';
 import { formatBatch } from './batch-report.ts';
 import type { BatchRound, BatchSettings, PartName, PartResult } from './batch-report.ts';
 import { ensureBenchModel } from './bench-model.ts';
-import { reportPart, runPart, writeResults } from './fork-suite.ts';
+import { reportPart, runPart } from './fork-suite.ts';
 import { createGemletStreams } from './gemlet-streams.ts';
 import { createLlamaStreams } from './llama-streams.ts';
 import { ensureLlamaTool } from './llama-tool.ts';
 import { randomTokens } from './measure.ts';
+import { recordResults } from './results.ts';
 import { shapeOf } from './shapes.ts';
 import type { TextShape } from './shapes.ts';
 import { median } from './stats.ts';
@@ -73,15 +74,35 @@ export async function runBatch(args: readonly string[]): Promise<void> {
     threads: whole('--threads', values.threads),
   };
   ensureLlamaTool(TOOLS, console.error);
-  const results = [];
-  for (const shape of shapes) {
-    ensureBenchModel(CACHE, shape, console.error);
-    const settings = { size: shape.name, ...common };
-    const result = await runRounds(settings, rounds);
-    console.log(formatBatch(settings, result.rounds));
-    results.push({ settings, ...result });
-  }
-  console.log(`written to ${writeResults('batch', results)}`);
+  await recordResults<readonly BatchResult[]>(
+    {
+      suite: 'batch',
+      planned: shapes.length * (2 + 2 * rounds),
+      format: (results) =>
+        results
+          .filter((result) => result.rounds.length > 0)
+          .map((result) => formatBatch(result.settings, result.rounds))
+          .join('\n\n'),
+    },
+    async (keep) => {
+      const results: BatchResult[] = [];
+      for (const shape of shapes) {
+        ensureBenchModel(CACHE, shape, console.error);
+        const settings = { size: shape.name, ...common };
+        const onResult = (result: BatchResult): void => keep([...results, result]);
+        results.push(await runRounds(settings, rounds, onResult));
+      }
+      return results;
+    },
+  );
+}
+
+interface BatchResult {
+  readonly settings: BatchSettings;
+  readonly trials: readonly PartResult[];
+  readonly rounds: readonly BatchRound[];
+  /** The first run of a round whose second has not ended yet. */
+  readonly unpaired?: PartResult;
 }
 
 interface Part {
@@ -96,31 +117,35 @@ function runInProcess(part: PartName, settings: BatchSettings): Promise<PartResu
 async function runRounds(
   settings: BatchSettings,
   count: number,
-): Promise<{ readonly trials: readonly PartResult[]; readonly rounds: readonly BatchRound[] }> {
+  onResult: (soFar: BatchResult) => void,
+): Promise<BatchResult> {
   const trials: PartResult[] = [];
+  const rounds: BatchRound[] = [];
   for (const part of ['llama-flash', 'llama-plain'] as const) {
     console.error(`${settings.size}: trying ${part}`);
     trials.push(await runInProcess(part, { ...settings, arriving: 0, images: 0 }));
+    onResult({ settings, trials, rounds });
   }
   const [flash, plain] = trials as [PartResult, PartResult];
   const llama = betterOf(flash, plain) === flash ? 'llama-flash' : 'llama-plain';
-  const rounds: BatchRound[] = [];
   for (let round = 0; round < count; round++) {
     // A B, B A: slow drift of the machine favours neither.
     const parts = round % 2 === 0 ? (['gemlet', llama] as const) : ([llama, 'gemlet'] as const);
-    const measured: PartResult[] = [];
-    for (const part of parts) {
+    const run = (part: PartName): Promise<PartResult> => {
       console.error(`${settings.size}: round ${round + 1} of ${count}, ${part}`);
-      measured.push(await runInProcess(part, settings));
-    }
-    const [first, second] = measured as [PartResult, PartResult];
+      return runInProcess(part, settings);
+    };
+    const first = await run(parts[0]);
+    onResult({ settings, trials, rounds, unpaired: first });
+    const second = await run(parts[1]);
     const isOursFirst = parts[0] === 'gemlet';
     rounds.push({
       gemlet: isOursFirst ? first : second,
       llama: isOursFirst ? second : first,
     });
+    onResult({ settings, trials, rounds });
   }
-  return { trials, rounds };
+  return { settings, trials, rounds };
 }
 
 /** The faster at most numbers of streams. */

@@ -10,9 +10,10 @@ import { whole, wholes } from './arguments.ts';
 import { ensureBenchModel } from './bench-model.ts';
 import type { ColdResult, ColdTask, ColdWay } from './cold-child.ts';
 import { formatCold, type ColdRow } from './cold-report.ts';
-import { reportPart, runPart, writeResults } from './fork-suite.ts';
+import { reportPart, runPart } from './fork-suite.ts';
 import { serveLink, withLink } from './link-process.ts';
 import { ensureLlamaTool } from './llama-tool.ts';
+import { recordResults } from './results.ts';
 import { shapeOf } from './shapes.ts';
 import type { TextShape } from './shapes.ts';
 
@@ -65,25 +66,35 @@ export async function runColdSuite(args: readonly string[]): Promise<void> {
     threads: whole('--threads', values.threads),
   };
   const rounds = whole('--rounds', values.rounds);
-  const results: ColdRow[] = [];
-  for (const shape of values.sizes.split(',').map(shapeOf)) {
-    const bundle = await ensureBundle(shape);
-    for (const rate of wholes('--rates', values.rates)) {
-      for (const way of ways) {
-        const runs: ColdResult[] = [];
-        for (let round = 0; round < rounds; round++) {
-          console.error(`${shape.name}: ${rate} Gbit/s, ${way}, ${round + 1} of ${rounds}`);
-          runs.push(
-            await overLink(bundle.folder, rate, { ...common, way, vocabSize: shape.vocabSize }),
-          );
+  const shapes = values.sizes.split(',').map(shapeOf);
+  const rates = wholes('--rates', values.rates);
+  await recordResults<readonly ColdRow[]>(
+    {
+      suite: 'cold',
+      planned: shapes.length * rates.length * ways.length * rounds,
+      format: (rows) => formatCold(rows, common),
+    },
+    async (keep) => {
+      const rows: ColdRow[] = [];
+      for (const shape of shapes) {
+        const bundle = await ensureBundle(shape);
+        const task = { ...common, vocabSize: shape.vocabSize };
+        for (const rate of rates) {
+          for (const way of ways) {
+            const runs: ColdResult[] = [];
+            const bytes = way === 'llama' ? bundle.ggufBytes : bundle.bytes;
+            for (let round = 0; round < rounds; round++) {
+              console.error(`${shape.name}: ${rate} Gbit/s, ${way}, ${round + 1} of ${rounds}`);
+              runs.push(await overLink(bundle.folder, rate, { ...task, way }));
+              if (round === 0) rows.push({ size: shape.name, rate, way, bytes, runs });
+              keep(rows);
+            }
+          }
         }
-        const bytes = way === 'llama' ? bundle.ggufBytes : bundle.bytes;
-        results.push({ size: shape.name, rate, way, bytes, runs });
       }
-    }
-  }
-  console.log(formatCold(results, common));
-  console.log(`written to ${writeResults('cold', results)}`);
+      return rows;
+    },
+  );
 }
 
 interface ColdBundle {

@@ -5,8 +5,9 @@ import { convertFlaxToBundle, convertFlaxToFolder } from '../../adapters/node/co
 import { createFolderStore } from '../../adapters/node/folder-store.ts';
 import { whole } from './arguments.ts';
 import { ensureFlaxCheckpoint, SHAPE_27B, unpackedBytes } from './flax-checkpoint.ts';
-import { reportPart, runPart, writeResults } from './fork-suite.ts';
+import { reportPart, runPart } from './fork-suite.ts';
 import { readProcessMemory } from './machine.ts';
+import { recordResults } from './results.ts';
 
 export const CONVERT_USAGE = `Usage: npm run bench -- convert [options]
 
@@ -53,22 +54,30 @@ export async function runConvert(args: readonly string[]): Promise<void> {
   const part = { layers: whole('--layers', values.layers), rows: whole('--rows', values.rows) };
   const formats = FORMATS.filter((format) => values.formats.split(',').includes(format));
   const threads = whole('--threads', values.threads);
-  const results: (Task & Result)[] = [];
   try {
     console.error(`writing ${gigabytes(unpackedBytes(part))} of random weights`);
     const isCompressed = await ensureFlaxCheckpoint(join(CACHE, 'source'), part);
     writeConfig(part);
-    for (const format of formats) {
-      console.error(`converting to ${format}`);
-      rmSync(join(CACHE, 'out'), { recursive: true, force: true });
-      const task = { format, threads };
-      results.push({
-        ...task,
-        ...(await runPart<Result>(['convert', '--part', JSON.stringify(task)])),
-      });
-    }
-    console.log(formatConvert(results, unpackedBytes(part), isCompressed));
-    console.log(`written to ${writeResults('convert', { part, isCompressed, results })}`);
+    await recordResults<readonly (Task & Result)[]>(
+      {
+        suite: 'convert',
+        planned: formats.length,
+        format: (results) => formatConvert(results, unpackedBytes(part), isCompressed),
+        toReport: (results, header) => ({ ...header, results: { part, isCompressed, results } }),
+      },
+      async (keep) => {
+        const results: (Task & Result)[] = [];
+        for (const format of formats) {
+          console.error(`converting to ${format}`);
+          rmSync(join(CACHE, 'out'), { recursive: true, force: true });
+          const task = { format, threads };
+          const result = await runPart<Result>(['convert', '--part', JSON.stringify(task)]);
+          results.push({ ...task, ...result });
+          keep(results);
+        }
+        return results;
+      },
+    );
   } finally {
     rmSync(join(CACHE, values.keep ? 'out' : '.'), { recursive: true, force: true });
   }

@@ -5,9 +5,10 @@ import { chunkLength } from '../../src/engine/scheduler.ts';
 import { DRAFT_LENGTHS } from '../../src/engine/speculation.ts';
 import { whole, wholes } from './arguments.ts';
 import { ensureBenchModel } from './bench-model.ts';
-import { reportPart, runPart, writeResults } from './fork-suite.ts';
+import { reportPart, runPart } from './fork-suite.ts';
 import { openGemletEngine } from './gemlet-streams.ts';
 import { randomTokens } from './measure.ts';
+import { recordResults } from './results.ts';
 import { shapeOf } from './shapes.ts';
 import { median } from './stats.ts';
 
@@ -36,6 +37,11 @@ interface DraftCost {
   readonly checkMs: readonly number[];
 }
 
+interface DraftResult {
+  readonly settings: DraftSettings;
+  readonly costs: readonly DraftCost[];
+}
+
 const CACHE = resolve('.cache/bench');
 const ROWS = 4;
 
@@ -55,20 +61,31 @@ export async function runDraft(args: readonly string[]): Promise<void> {
     await reportPart(() => measureCosts(settings));
     return;
   }
-  const results = [];
-  for (const size of values.sizes.split(',')) {
-    ensureBenchModel(CACHE, shapeOf(size), console.error);
-    const settings: DraftSettings = {
-      size,
-      contexts: wholes('--contexts', values.contexts),
-      steps: whole('--steps', values.steps),
-      threads: whole('--threads', values.threads),
-    };
-    const costs = await runPart<DraftCost[]>(['draft', '--part', JSON.stringify(settings)]);
-    console.log(format(settings, costs));
-    results.push({ settings, costs });
-  }
-  console.log(`written to ${writeResults('draft', results)}`);
+  const sizes = values.sizes.split(',');
+  const common = {
+    contexts: wholes('--contexts', values.contexts),
+    steps: whole('--steps', values.steps),
+    threads: whole('--threads', values.threads),
+  };
+  await recordResults<readonly DraftResult[]>(
+    {
+      suite: 'draft',
+      planned: sizes.length,
+      format: (results) =>
+        results.map(({ settings, costs }) => format(settings, costs)).join('\n\n'),
+    },
+    async (keep) => {
+      const results: DraftResult[] = [];
+      for (const size of sizes) {
+        ensureBenchModel(CACHE, shapeOf(size), console.error);
+        const settings = { size, ...common };
+        const costs = await runPart<DraftCost[]>(['draft', '--part', JSON.stringify(settings)]);
+        results.push({ settings, costs });
+        keep(results);
+      }
+      return results;
+    },
+  );
 }
 
 async function measureCosts(settings: DraftSettings): Promise<DraftCost[]> {

@@ -8,7 +8,7 @@ import { edgeInputs, type EdgeInputs, readInputs, writeInputs } from './edge-inp
 import type { OverheadReport, PathRun } from './edge-overhead.ts';
 import { measurePreparation, type PreparationReport } from './edge-preparation.ts';
 import type { WorkerReport } from './edge-worker.ts';
-import { writeResults } from './fork-suite.ts';
+import { recordResults } from './results.ts';
 import { quantile } from './stats.ts';
 
 export const EDGE_USAGE = `Usage: npm run bench -- edge [options]
@@ -52,19 +52,36 @@ export async function runEdge(args: readonly string[]): Promise<void> {
   }
   const inputs = await edgeInputs(values.vocabulary);
   console.log(`Vocabulary: ${inputs.vocabulary}. JPEG: ${inputs.picture.length} bytes.`);
-  const node = await inSmallHeap(inputs, values.rounds);
-  console.log(formatNode(node));
-  // Not before: the process above is to be small.
-  const { measureWorker } = await import('./edge-worker.ts');
-  const worker = await measureWorker(inputs, rounds);
-  console.log(formatWorker(worker));
-  let overhead: OverheadReport | null = null;
-  if (requests > 0) {
-    const { measureOverhead } = await import('./edge-overhead.ts');
-    overhead = await measureOverhead(requests);
-    console.log(formatOverhead(overhead));
-  }
-  console.log(`written to ${writeResults('edge', { node, worker, overhead })}`);
+  const format = ({ node, worker, overhead }: EdgeResults): string =>
+    [
+      formatNode(node),
+      ...(worker === null ? [] : [formatWorker(worker)]),
+      ...(overhead === null ? [] : [formatOverhead(overhead)]),
+    ].join('\n');
+  await recordResults<EdgeResults>(
+    { suite: 'edge', planned: requests > 0 ? 3 : 2, format },
+    async (keep) => {
+      const node = await inSmallHeap(inputs, values.rounds);
+      let results: EdgeResults = { node, worker: null, overhead: null };
+      keep(results);
+      // Not before: the process above is to be small.
+      const { measureWorker } = await import('./edge-worker.ts');
+      results = { ...results, worker: await measureWorker(inputs, rounds) };
+      keep(results);
+      if (requests > 0) {
+        const { measureOverhead } = await import('./edge-overhead.ts');
+        results = { ...results, overhead: await measureOverhead(requests) };
+        keep(results);
+      }
+      return results;
+    },
+  );
+}
+
+interface EdgeResults {
+  readonly node: PreparationReport;
+  readonly worker: WorkerReport | null;
+  readonly overhead: OverheadReport | null;
 }
 
 /** In a process of its own, whose heap cannot grow beyond what an isolate has room for. */

@@ -22,6 +22,14 @@ export interface EngineSuiteOptions {
   readonly only: 'gemlet' | 'llama' | null;
   readonly run: (spec: RunSpec) => Promise<RunResult>;
   readonly log: (line: string) => void;
+  /** Gets the report so far whenever something was measured. */
+  readonly onReport?: (report: EngineReport) => void;
+}
+
+/** How many reports a whole suite gives to `onReport`. */
+export function countReports({ only, rounds, checkLengths }: EngineSuiteOptions): number {
+  const checks = only === null && checkLengths.length > 0 ? 1 : 0;
+  return checks + (only === 'gemlet' ? 0 : 2) + rounds * (only === null ? 2 : 1);
 }
 
 export interface EngineReport {
@@ -44,6 +52,8 @@ export interface Round {
   readonly gemlet: RunResult | null;
   readonly llama: RunResult | null;
 }
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** Compares both engines on one shape: agreement, llama.cpp's better setting, then the rounds. */
 export async function runEngineSuite(
@@ -68,36 +78,37 @@ export async function runEngineSuite(
     options.run({ engine, settings, task: { type: 'measure', plan } });
 
   const agreement: CheckedLength[] = [];
+  const trials: RunResult[] = [];
+  const rounds: Round[] = [];
+  const report = { shape, settings, plan, agreement, trials, rounds };
   if (only === null && options.checkLengths.length > 0) {
     log(`${shape.name}: comparing next-token probabilities`);
     agreement.push(...(await checkAgreement(shape, gemlet, llama(true), options)));
+    options.onReport?.(report);
   }
-  const trials: RunResult[] = [];
   if (only !== 'gemlet') {
     for (const flashAttention of [true, false]) {
       log(`${shape.name}: trying llama.cpp, flash attention ${flashAttention ? 'on' : 'off'}`);
       trials.push(await time(llama(flashAttention)));
+      options.onReport?.(report);
     }
   }
   const [on, off] = trials;
   const best = llama(on === undefined || off === undefined || cost(on) <= cost(off));
-  const rounds: Round[] = [];
   for (let index = 0; index < options.rounds; index += 1) {
     // A B, B A, A B, ...: slow drift of the machine favours neither.
     const first = index % 2 === 0 ? 'gemlet' : 'llama';
     const order = first === 'gemlet' ? [gemlet, best] : [best, gemlet];
-    const results: { gemlet: RunResult | null; llama: RunResult | null } = {
-      gemlet: null,
-      llama: null,
-    };
+    const round: Mutable<Round> = { first, gemlet: null, llama: null };
+    rounds.push(round);
     for (const engine of order) {
       if (only !== null && engine.type !== only) continue;
       log(`${shape.name}: round ${index + 1} of ${options.rounds}, ${engine.type}`);
-      results[engine.type] = await time(engine);
+      round[engine.type] = await time(engine);
+      options.onReport?.(report);
     }
-    rounds.push({ first, ...results });
   }
-  return { shape, settings, plan, agreement, trials, rounds };
+  return report;
 }
 
 /** Sum of logarithms of times: lower is faster, no metric weighs more for being slow. */

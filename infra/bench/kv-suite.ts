@@ -2,13 +2,14 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { whole, wholes } from './arguments.ts';
 import { ensureBenchModel } from './bench-model.ts';
-import { reportPart, runPart, writeResults } from './fork-suite.ts';
+import { reportPart, runPart } from './fork-suite.ts';
 import { openGemletEngine } from './gemlet-streams.ts';
 import { formatKv } from './kv-report.ts';
 import type {
   ForkResult,
   HistoryResult,
   ImageResult,
+  KvResults,
   KvSettings,
   LlamaTurns,
 } from './kv-report.ts';
@@ -16,6 +17,7 @@ import { createLlamaEngine } from './llama-engine.ts';
 import { ensureLlamaTool } from './llama-tool.ts';
 import { measureForks, measureHistory, measureImages } from './measure-kv.ts';
 import { randomTokens } from './measure.ts';
+import { recordResults } from './results.ts';
 import { shapeOf } from './shapes.ts';
 import type { TextShape } from './shapes.ts';
 import { ensureVisionCheckpoint, IMAGES } from './vision-checkpoint.ts';
@@ -74,26 +76,43 @@ export async function runKv(args: readonly string[]): Promise<void> {
     newTokens: NEW_TOKENS,
   };
   if (only !== 'gemlet') ensureLlamaTool(TOOLS, console.error);
-  const results = [];
-  for (const shape of shapes) {
-    ensureBenchModel(CACHE, shape, console.error);
-    const settings = { size: shape.name, ...common };
-    const run = <T>(part: keyof typeof PARTS): Promise<T> => {
-      console.error(`${shape.name}: ${part}`);
-      return runPart<T>(['kv', '--part', JSON.stringify({ part, settings } satisfies Part)]);
-    };
-    const isOurs = only !== 'llama';
-    const result = {
-      histories: isOurs ? await run<HistoryResult[]>('histories') : [],
-      forks: isOurs && settings.forks > 0 ? await run<ForkResult>('forks') : null,
-      images: isOurs && settings.images > 0 ? await run<ImageResult>('images') : null,
-      llama: only === 'gemlet' ? [] : await run<LlamaTurns[]>('llama'),
-    };
-    console.log(formatKv(settings, result));
-    results.push({ settings, ...result });
-  }
-  console.log(`written to ${writeResults('kv', results)}`);
+  const isOurs = only !== 'llama';
+  const parts = PART_NAMES.filter((part) => {
+    if (part === 'llama') return only !== 'gemlet';
+    if (part === 'histories') return isOurs;
+    return isOurs && common[part] > 0;
+  });
+  await recordResults<readonly KvSuiteResult[]>(
+    {
+      suite: 'kv',
+      planned: shapes.length * parts.length,
+      format: (results) =>
+        results.map(({ settings, ...result }) => formatKv(settings, result)).join('\n\n'),
+    },
+    async (keep) => {
+      const results: KvSuiteResult[] = [];
+      for (const shape of shapes) {
+        ensureBenchModel(CACHE, shape, console.error);
+        const settings = { size: shape.name, ...common };
+        let result: KvSuiteResult = { settings, ...NOTHING_YET };
+        for (const part of parts) {
+          console.error(`${shape.name}: ${part}`);
+          const task = JSON.stringify({ part, settings } satisfies Part);
+          result = { ...result, [part]: await runPart(['kv', '--part', task]) };
+          keep([...results, result]);
+        }
+        results.push(result);
+      }
+      return results;
+    },
+  );
 }
+
+type KvSuiteResult = { readonly settings: KvSettings } & KvResults;
+
+const NOTHING_YET: KvResults = { histories: [], forks: null, images: null, llama: [] };
+/** In the order in which they run. */
+const PART_NAMES = ['histories', 'forks', 'images', 'llama'] as const;
 
 interface Part {
   readonly part: keyof typeof PARTS;

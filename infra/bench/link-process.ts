@@ -1,5 +1,4 @@
-import { fork } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { startChild } from './children.ts';
 import { startLinkServer } from './link-server.ts';
 
 /** Runs `work` beside a process of its own that serves `folder` over a link of so many Gbit/s. */
@@ -8,11 +7,8 @@ export async function withLink<T>(
   gigabits: number,
   work: (origin: string) => Promise<T>,
 ): Promise<T> {
-  const entry = fileURLToPath(new URL('./main.js', import.meta.url));
   const settings = JSON.stringify({ folder, bytesPerSecond: (gigabits * 1e9) / 8 });
-  const server = fork(entry, ['cold', '--serve', settings], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  });
+  const server = startChild('./main.js', ['cold', '--serve', settings]);
   try {
     const origin = await new Promise<string>((resolve, reject) => {
       server.once('message', (message: { readonly origin: string }) => resolve(message.origin));

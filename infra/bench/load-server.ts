@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { endWithParentFlags } from './children.ts';
 
 /** A server of its own process on loopback, as users start it. */
 export interface LoadServer {
@@ -27,9 +28,11 @@ export async function startLoadServer(
   entry: URL = new URL('../../adapters/cli/main.js', import.meta.url),
   command: 'serve' | 'gateway' = 'serve',
 ): Promise<LoadServer> {
-  const child = spawn(process.execPath, [fileURLToPath(entry), command, '--port', '0', ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = spawn(
+    process.execPath,
+    [...endWithParentFlags(), fileURLToPath(entry), command, '--port', '0', ...args],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
   try {
     const url = await readUrl(child);

@@ -1,9 +1,9 @@
 import { whole } from './arguments.ts';
-import { parseArgs } from 'node:util';
-import { writeResults } from './fork-suite.ts';
+import { inspect, parseArgs } from 'node:util';
 import { startLoadServer, type LoadServer } from './load-server.ts';
 import { loadSessions, type SessionsResult } from './load-sessions.ts';
 import { loadStreams, type StreamsResult } from './load-streams.ts';
+import { recordResults } from './results.ts';
 
 export const LOAD_USAGE = `Usage: npm run bench -- load [options]
 
@@ -45,25 +45,51 @@ export async function runLoad(args: readonly string[]): Promise<void> {
   const count = whole('--sessions', values.sessions, 0);
   const turns = whole('--turns', values.turns, 1);
   const concurrency = whole('--concurrency', values.concurrency, 1);
-  let streams: StreamsResult | undefined;
-  if (streamCount > 0) {
-    streams = await withServer(SERVER_FLAGS, (server) => loadStreams(server, streamCount, seconds));
-    console.log(`${streamCount} streams for ${seconds} s:`, streams);
-  }
-  let sessions: SessionsResult | undefined;
-  if (count > 0) {
-    const options = { count, turns, concurrency, limitSeconds: SESSIONS_LIMIT_SECONDS };
-    sessions = await withServer(SERVER_FLAGS, (server) =>
-      loadSessions(server, { ...options, checkEvery: CHECK_EVERY }),
-    );
-    console.log(`${count} sessions of ${turns} turns:`, sessions);
-  }
-  console.log(`written to ${writeResults('load', { streams, sessions })}`);
+  const format = ({ streams, sessions }: LoadResults): string =>
+    [
+      ...(streams === undefined ? [] : [`${streamCount} streams for ${seconds} s:`, show(streams)]),
+      ...(sessions === undefined ? [] : [`${count} sessions of ${turns} turns:`, show(sessions)]),
+    ].join('\n');
+  const planned = Math.sign(streamCount) + Math.sign(count);
+  const { streams, sessions } = await recordResults<LoadResults>(
+    { suite: 'load', planned, format },
+    async (keep) => {
+      let results: LoadResults = {};
+      if (streamCount > 0) {
+        results = {
+          streams: await withServer(SERVER_FLAGS, (server) =>
+            loadStreams(server, streamCount, seconds),
+          ),
+        };
+        keep(results);
+      }
+      if (count > 0) {
+        const options = { count, turns, concurrency, limitSeconds: SESSIONS_LIMIT_SECONDS };
+        results = {
+          ...results,
+          sessions: await withServer(SERVER_FLAGS, (server) =>
+            loadSessions(server, { ...options, checkEvery: CHECK_EVERY }),
+          ),
+        };
+        keep(results);
+      }
+      return results;
+    },
+  );
   const errors = (streams?.errors ?? 0) + (sessions?.errors ?? 0);
   const different = sessions?.check.different ?? 0;
   if (errors + different > 0) {
     throw new Error(`${errors} requests failed, ${different} answers differ from fresh ones`);
   }
+}
+
+interface LoadResults {
+  readonly streams?: StreamsResult;
+  readonly sessions?: SessionsResult;
+}
+
+function show(result: object): string {
+  return inspect(result, { depth: null });
 }
 
 async function withServer<T>(

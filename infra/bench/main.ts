@@ -1,20 +1,22 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { whole } from './arguments.ts';
-import { runInChild } from './child.ts';
-import { runEngineSuite } from './engine-suite.ts';
+import { runInChild } from './children.ts';
+import { countReports, runEngineSuite } from './engine-suite.ts';
 import type { EngineReport, EngineSuiteOptions } from './engine-suite.ts';
 import { describeMachine } from './machine.ts';
 import { formatReport } from './report.ts';
 import type { BenchReport } from './report.ts';
+import { recordResults } from './results.ts';
+import type { ResultsHeader } from './results.ts';
 import { shapeOf } from './shapes.ts';
 
 const USAGE = `Usage: npm run bench -- engine [options]
 
 Measures gemlet and llama.cpp on the same random weights in the true shapes of Gemma 3, and writes
 bench-results/engine-<time>.json. Models and llama.cpp are kept in .cache/bench (1b: 1.8 GB,
-4b: 5 GB).
+4b: 5 GB). A run that is stopped leaves what it had measured in its file, marked as partial; so do
+all suites.
 
   --sizes 1b,4b     sizes to run: 1b, 4b, mini (a toy for trying this out)
   --rounds N        pairs of runs a size; default 4, for 4b 3
@@ -88,14 +90,11 @@ function log(line: string): void {
 }
 
 async function run(options: Arguments): Promise<void> {
-  const shapes = options.sizes.map(shapeOf);
-  const startedAt = new Date().toISOString();
-  const machine = describeMachine();
-  if (machine.load > 0.5) log(`load is ${machine.load}: numbers of a busy machine mean little`);
-  const sizes: EngineReport[] = [];
-  for (const shape of shapes) {
+  const { load } = describeMachine();
+  if (load > 0.5) log(`load is ${load}: numbers of a busy machine mean little`);
+  const plans = options.sizes.map(shapeOf).map((shape) => {
     const defaultRounds = options.quick ? 1 : shape.name === '4b' ? 3 : 4;
-    const report = await runEngineSuite(shape, {
+    const suite: EngineSuiteOptions = {
       cacheFolder: '.cache/bench',
       rounds: options.rounds ?? defaultRounds,
       threads: options.threads,
@@ -103,25 +102,33 @@ async function run(options: Arguments): Promise<void> {
       plan: options.quick ? QUICK_PLAN : FULL_PLAN,
       checkLengths: [20, 700],
       only: options.only,
-      run: runInChild,
+      run: (spec) => runInChild(`the ${spec.engine.type} run`, './runner-main.js', [], spec),
       log,
-    });
-    sizes.push(report);
-  }
+    };
+    return { shape, suite };
+  });
   const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
-  const report: BenchReport = {
-    suite: 'engine',
+  const toReport = (sizes: readonly EngineReport[], header: ResultsHeader): BenchReport => ({
+    ...header,
     gemlet: version,
-    startedAt,
-    command: `npm run bench -- ${process.argv.slice(2).join(' ')}`,
-    machine,
     sizes,
-  };
-  mkdirSync('bench-results', { recursive: true });
-  const path = join('bench-results', `engine-${startedAt.replaceAll(':', '-')}.json`);
-  writeFileSync(path, JSON.stringify(report, null, 2));
-  console.log(formatReport(report));
-  console.log(`written to ${path}`);
+  });
+  await recordResults<readonly EngineReport[]>(
+    {
+      suite: 'engine',
+      planned: plans.reduce((sum, { suite }) => sum + countReports(suite), 0),
+      format: (sizes, header) => formatReport(toReport(sizes, header)),
+      toReport,
+    },
+    async (keep) => {
+      const sizes: EngineReport[] = [];
+      for (const { shape, suite } of plans) {
+        const onReport = (report: EngineReport): void => keep([...sizes, report]);
+        sizes.push(await runEngineSuite(shape, { ...suite, onReport }));
+      }
+      return sizes;
+    },
+  );
 }
 
 interface Suite {

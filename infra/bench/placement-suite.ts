@@ -1,6 +1,5 @@
 import { parseArgs } from 'node:util';
 import { whole } from './arguments.ts';
-import { writeResults } from './fork-suite.ts';
 import {
   createLeastLoaded,
   createModulo,
@@ -9,7 +8,9 @@ import {
 } from './placement-policies.ts';
 import type { ReplicaShape } from './placement-replica.ts';
 import { type PlacementResult, simulatePlacement } from './placement-simulation.ts';
+import type { Clock } from '../../src/lib/clock.ts';
 import { planTraffic } from './placement-traffic.ts';
+import { recordResults } from './results.ts';
 
 export const PLACEMENT_USAGE = `Usage: npm run bench -- placement [options]
 
@@ -49,27 +50,47 @@ export async function runPlacement(args: readonly string[]): Promise<void> {
     replicas: whole('--replicas', values.replicas, 2),
     seconds: whole('--seconds', values.seconds),
   };
-  const results = comparePlacements(options, SHAPE);
-  console.log(
+  const format = (results: readonly PlacementResult[]): string =>
     `${options.sessions} sessions, ${results[0]?.turns} turns, up to ${options.replicas} replicas of ` +
-      `${SHAPE.slots} slots and ${SHAPE.cacheTokens} tokens of cache; simulated\n`,
+    `${SHAPE.slots} slots and ${SHAPE.cacheTokens} tokens of cache; simulated\n\n` +
+    formatPlacements(results);
+  await recordResults<readonly PlacementResult[]>(
+    {
+      suite: 'placement',
+      planned: POLICIES.length,
+      format,
+      toReport: (results, header) => ({ ...header, results: { options, shape: SHAPE, results } }),
+    },
+    async (keep) => {
+      const results: PlacementResult[] = [];
+      for (const result of comparePlacements(options, SHAPE)) {
+        results.push(result);
+        keep(results);
+        // Signals are heard between two policies.
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      return results;
+    },
   );
-  console.log(formatPlacements(results));
-  console.log(`written to ${writeResults('placement', { options, shape: SHAPE, results })}`);
 }
 
-/** The same traffic by each policy, ours first. */
-export function comparePlacements(
+/** Ours first. */
+const POLICIES = [
+  (clock: Clock, shape: ReplicaShape) => createOurs(clock, shape.slots),
+  createModulo,
+  createLeastLoaded,
+  createRoundRobin,
+] as const;
+
+/** The same traffic by each policy, one after the other. */
+export function* comparePlacements(
   options: Parameters<typeof planTraffic>[0],
   shape: ReplicaShape,
-): readonly PlacementResult[] {
+): Generator<PlacementResult> {
   const traffic = planTraffic(options);
-  return [
-    simulatePlacement((clock) => createOurs(clock, shape.slots), traffic, shape),
-    simulatePlacement(createModulo, traffic, shape),
-    simulatePlacement(createLeastLoaded, traffic, shape),
-    simulatePlacement(createRoundRobin, traffic, shape),
-  ];
+  for (const create of POLICIES) {
+    yield simulatePlacement((clock) => create(clock, shape), traffic, shape);
+  }
 }
 
 export function formatPlacements(results: readonly PlacementResult[]): string {

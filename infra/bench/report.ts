@@ -1,5 +1,5 @@
 import type { EngineReport, Round } from './engine-suite.ts';
-import type { Machine } from './machine.ts';
+import type { ResultsHeader } from './results.ts';
 import type { RunResult } from './runner.ts';
 import { median, quantile } from './stats.ts';
 
@@ -13,13 +13,8 @@ interface Metric {
   readonly hasRatio: boolean;
 }
 
-export interface BenchReport {
-  readonly suite: 'engine';
+export interface BenchReport extends ResultsHeader {
   readonly gemlet: string;
-  /** ISO 8601 */
-  readonly startedAt: string;
-  readonly command: string;
-  readonly machine: Machine;
   readonly sizes: readonly EngineReport[];
 }
 

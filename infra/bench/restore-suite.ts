@@ -5,11 +5,12 @@ import { parseArgs } from 'node:util';
 import type { Engine, StoreUse } from '../../src/engine/engine.ts';
 import { decimals, whole, wholes } from './arguments.ts';
 import { ensureBenchModel } from './bench-model.ts';
-import { reportPart, runPart, writeResults } from './fork-suite.ts';
+import { reportPart, runPart } from './fork-suite.ts';
 import { benchPrompt, greedy, openGemletEngine, type KvStoreFormat } from './gemlet-streams.ts';
 import { withLink } from './link-process.ts';
 import { randomTokens } from './measure.ts';
 import { formatRestore, type RestoreRow } from './restore-report.ts';
+import { recordResults } from './results.ts';
 import { shapeOf } from './shapes.ts';
 
 export const RESTORE_USAGE = `Usage: npm run bench -- restore [options]
@@ -85,13 +86,40 @@ export async function runRestore(args: readonly string[]): Promise<void> {
   }
   const format = formatOf(values.format);
   const rates = decimals('--rates', values.rates);
+  const plan = {
+    sizes: values.sizes.split(','),
+    histories: wholes('--history', values.history),
+    rates,
+    format,
+    threads: whole('--threads', values.threads),
+  };
+  const planned = plan.sizes.length * plan.histories.length * rates.length;
+  await recordResults<readonly RestoreRow[]>(
+    { suite: 'restore', planned, format: formatRestore },
+    (keep) => measureRows(plan, keep),
+  );
+}
+
+interface Plan {
+  readonly sizes: readonly string[];
+  readonly histories: readonly number[];
+  /** Gbit/s */
+  readonly rates: readonly number[];
+  readonly format: KvStoreFormat;
+  readonly threads: number;
+}
+
+async function measureRows(
+  { sizes, histories, rates, format, threads }: Plan,
+  keep: (rows: readonly RestoreRow[]) => void,
+): Promise<readonly RestoreRow[]> {
   const rows: RestoreRow[] = [];
-  for (const size of values.sizes.split(',')) {
+  for (const size of sizes) {
     ensureBenchModel(CACHE, shapeOf(size), console.error);
-    for (const history of wholes('--history', values.history)) {
+    for (const history of histories) {
       const folder = mkdtempSync(join(tmpdir(), 'gemlet-restore-'));
       try {
-        const common = { size, threads: whole('--threads', values.threads), history, format };
+        const common = { size, threads, history, format };
         const run = (turn: Omit<Turn, keyof typeof common>): Promise<TurnResult> =>
           runPart(['restore', '--part', JSON.stringify({ ...common, ...turn } satisfies Turn)]);
         console.error(`${size}: ${history} tokens, first turn`);
@@ -111,14 +139,14 @@ export async function runRestore(args: readonly string[]): Promise<void> {
           const restored = await over('always');
           const chosen = await over('faster');
           rows.push({ size, history, rate, format, first, again, restored, chosen });
+          keep(rows);
         }
       } finally {
         rmSync(folder, { recursive: true, force: true });
       }
     }
   }
-  console.log(formatRestore(rows));
-  console.log(`written to ${writeResults('restore', rows)}`);
+  return rows;
 }
 
 function formatOf(text: string): KvStoreFormat {

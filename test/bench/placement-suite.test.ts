@@ -20,7 +20,7 @@ describe('placement in a simulated fleet that grows, shrinks and crashes', () =>
     return result;
   };
   beforeAll(() => {
-    results = comparePlacements(OPTIONS, SHAPE);
+    results = [...comparePlacements(OPTIONS, SHAPE)];
   });
 
   it('runs all turns by each policy', () => {
@@ -47,7 +47,7 @@ describe('placement in a simulated fleet that grows, shrinks and crashes', () =>
   });
 
   it('gives the same results for the same seed', () => {
-    const again = comparePlacements(OPTIONS, SHAPE);
+    const again = [...comparePlacements(OPTIONS, SHAPE)];
     expect(again.map((one) => ({ ...one, placeUs: 0 }))).toEqual(
       results.map((one) => ({ ...one, placeUs: 0 })),
     );
