@@ -25,7 +25,8 @@ all suites.
   --only ENGINE     gemlet or llama alone
   --help
 
-Other suites: batch, cold, convert, draft, edge, kv, load, placement and restore; each has --help
+Other suites: batch, cold, convert, draft, edge, kv, load, placement, restore and sampling; each has
+--help
 `;
 
 /** Room for the longest decode measurement. */
@@ -149,6 +150,8 @@ const SUITES: Readonly<Record<string, () => Promise<Suite>>> = {
   placement: () =>
     import('./placement-suite.ts').then((m) => ({ usage: m.PLACEMENT_USAGE, run: m.runPlacement })),
   draft: () => import('./draft-suite.ts').then((m) => ({ usage: m.DRAFT_USAGE, run: m.runDraft })),
+  sampling: () =>
+    import('./sampling-suite.ts').then((m) => ({ usage: m.SAMPLING_USAGE, run: m.runSampling })),
   edge: () => import('./edge-suite.ts').then((m) => ({ usage: m.EDGE_USAGE, run: m.runEdge })),
 };
 
