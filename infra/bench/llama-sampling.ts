@@ -72,8 +72,8 @@ export function openLlamaSampling(folder: string, vocabSize: number): LlamaSampl
           data.set(template);
           const candidates = { data, size: vocabSize, selected: -1, sorted: false };
           apply(chain, candidates);
-          if (Number(candidates.selected) < 0) throw new Error('llama.cpp has chosen no token');
-          return Number(candidates.selected);
+          if (candidates.selected < 0) throw new Error('llama.cpp has chosen no token');
+          return candidates.selected;
         });
       } finally {
         free(chain);
