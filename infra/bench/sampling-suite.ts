@@ -137,8 +137,6 @@ function timesOf(draws: number, draw: (index: number) => unknown): Times {
 }
 
 function formatSampling(vocabSize: number, draws: number, rows: readonly SamplingRow[]): string {
-  const cell = (times: Times | null): string =>
-    times === null ? '' : `${times.quartileUs.toFixed(0)} (${times.leastUs.toFixed(0)})`;
   return [
     `Microseconds to choose a token of ${vocabSize}, lower quartile (fastest) of ${draws}`,
     '',
@@ -149,6 +147,10 @@ function formatSampling(vocabSize: number, draws: number, rows: readonly Samplin
       return `| ${logits} | ${setting} | ${cell(gemlet)} | ${cell(llama)} | ${ratio} |`;
     }),
   ].join('\n');
+}
+
+function cell(times: Times | null): string {
+  return times === null ? '' : `${times.quartileUs.toFixed(0)} (${times.leastUs.toFixed(0)})`;
 }
 
 /** As a model that knows what comes: some dozens of tokens far above a bell of all others. */
