@@ -27,7 +27,7 @@ own programs fill first.
 const TOOLS = resolve('.cache/bench/tools');
 const LONG_PROMPT_TOKENS = 100_000;
 const TOP_LOGPROBS = 20;
-const NOTHING: TokenHistory = { prompt: new Int32Array(0), output: new Map() };
+const NOTHING: TokenHistory = { prompt: new Int32Array(0), output: new Map(), ends: new Set() };
 
 interface Times {
   readonly quartileUs: number;
@@ -181,5 +181,5 @@ function longHistory(vocabSize: number): TokenHistory {
   const words = new Uint32Array(LONG_PROMPT_TOKENS);
   createRandom('prompt').draw(words);
   const ids = new Set(Array.from(words, (word) => word % vocabSize));
-  return { prompt: Int32Array.from(ids).toSorted(), output: new Map() };
+  return { prompt: Int32Array.from(ids).toSorted(), output: new Map(), ends: new Set() };
 }
