@@ -31,21 +31,31 @@ const notification = z.object({ action: z.string(), object: z.object({ key: z.st
 /** The other ones delete. */
 const WRITES = new Set(['PutObject', 'CopyObject', 'CompleteMultipartUpload']);
 
+/** Why a message asks for nothing. */
+export interface NoCaption {
+  /** null where that is how it should be, and no log has to tell. */
+  readonly skipped: string | null;
+}
+
 /**
  * What a message of the queue asks for.
- * @returns null when there is nothing to do; undefined when it is no message of ours
+ * @returns undefined when it is no message of ours
  */
 export async function parseCaptionMessage(
   body: unknown,
   { captionFolder, captionPrompt }: CaptionDefaults,
-): Promise<CaptionJob | null | undefined> {
+): Promise<CaptionJob | NoCaption | undefined> {
   const folder = `${captionFolder}/`;
   const event = notification.safeParse(body);
   if (event.success) {
     const { key } = event.data.object;
     // Results must not be captioned in their turn.
-    if (!WRITES.has(event.data.action) || key.startsWith(folder)) return null;
-    if (!isObjectKey(key)) return undefined;
+    if (!WRITES.has(event.data.action) || key.startsWith(folder)) return { skipped: null };
+    // Trying again would not mend a name.
+    if (key.endsWith('/')) return { skipped: `${quoted(key)} is the marker of a folder` };
+    if (!isObjectKey(key)) {
+      return { skipped: `${quoted(key)} has empty parts, dots or others that names may not have` };
+    }
     return { image: key, prompt: captionPrompt, callback: null, result: `${folder}${key}.json` };
   }
   const message = own.safeParse(body);
@@ -53,6 +63,10 @@ export async function parseCaptionMessage(
   const { image, prompt = captionPrompt, callback = null } = message.data;
   const mark = prompt === captionPrompt ? '' : `.${(await promptMark(prompt)).slice(0, 16)}`;
   return { image, prompt, callback, result: `${folder}${image}${mark}.json` };
+}
+
+function quoted(key: string): string {
+  return JSON.stringify(key.slice(0, 200));
 }
 
 function promptMark(prompt: string): Promise<string> {

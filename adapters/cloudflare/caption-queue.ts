@@ -14,7 +14,7 @@ export interface CaptionOptions extends CaptionDefaults {
   /** Holds the pictures and gets the results. */
   readonly bucket: R2BucketLike;
   readonly webhookSecret: string | null;
-  /** Hears of what failed; must not throw. */
+  /** Hears of what failed and what was passed over; must not throw. */
   readonly report: (message: MessageLike, error: unknown) => void;
 }
 
@@ -46,7 +46,9 @@ async function captionOne(message: MessageLike, options: CaptionOptions): Promis
       message.retry();
       return;
     }
-    if (job !== null) {
+    if ('skipped' in job) {
+      if (job.skipped !== null) report(message, `no caption: ${job.skipped}`);
+    } else {
       const signal = AbortSignal.timeout(JOB_MS);
       const result = await caption(job, completer, store, signal);
       if (job.callback !== null) {

@@ -75,6 +75,14 @@ const fleetKeys = keys.check(
 const folder = z
   .string()
   .check(z.regex(/^([\w-][\w.-]*(\/[\w-][\w.-]*)*)?$/, 'must be a folder such as models/gemma'));
+const webhookSecret = z
+  .string()
+  .check(
+    z.refine(
+      isWebhookSecret,
+      'must be whsec_ and the base64 of 24 to 64 random bytes: echo "whsec_$(openssl rand -base64 32)"',
+    ),
+  );
 const headers = z.pipe(
   z.string(),
   z.transform((value, context) => {
@@ -109,7 +117,7 @@ const schema = z.object({
   MAX_DECODE_PIXELS: z.optional(whole(0, 40_000_000)),
   CAPTION_FOLDER: z.optional(folder.check(z.minLength(1))),
   CAPTION_PROMPT: z.optional(text),
-  WEBHOOK_SECRET: z.optional(text),
+  WEBHOOK_SECRET: z.optional(webhookSecret),
   LOG: z.optional(z.enum(LOG_FORMATS, `must be one of ${LOG_FORMATS.join(', ')}`)),
 });
 
@@ -163,6 +171,16 @@ export function parseSettings(env: WorkerEnv): WorkerSettings {
     webhookSecret: data.WEBHOOK_SECRET ?? null,
     log: data.LOG ?? 'json',
   };
+}
+
+/** As Standard Webhooks says; a secret that no key can be made of would fail at the first callback. */
+function isWebhookSecret(secret: string): boolean {
+  try {
+    const bytes = atob(secret.replace(/^whsec_/, '')).length;
+    return bytes >= 24 && bytes <= 64;
+  } catch {
+    return false;
+  }
 }
 
 function isBaseUrl(url: string): boolean {

@@ -10,9 +10,14 @@ async function deliver(
   body: unknown,
   options: StubOptions = {},
   attempts = 1,
-): Promise<{ readonly end: string; readonly written: readonly string[] }> {
+): Promise<{
+  readonly end: string;
+  readonly written: readonly string[];
+  readonly reports: readonly string[];
+}> {
   const ends: string[] = [];
   const written: string[] = [];
+  const reports: string[] = [];
   const file = { key: 'cat.png', size: 4, etag: 'e1' };
   const bucket: R2BucketLike = {
     head: async (key) => (key === 'cat.png' ? file : null),
@@ -37,10 +42,10 @@ async function deliver(
     webhookSecret: null,
     captionFolder: 'captions',
     captionPrompt: 'What is it?',
-    report: () => undefined,
+    report: (_, error) => void reports.push(String(error)),
   });
   expect(ends).toHaveLength(1);
-  return { end: ends[0] ?? '', written };
+  return { end: ends[0] ?? '', written, reports };
 }
 
 const failing = (error: unknown): StubOptions => ({ failure: () => error });
@@ -59,7 +64,10 @@ it('what may go well another time is tried later and later', async () => {
     new TypeError('fetch failed'),
   ]) {
     const image = { image: 'cat.png' };
-    expect(await deliver(image, failing(error))).toEqual({ end: 'retry after 10 s', written: [] });
+    expect(await deliver(image, failing(error))).toMatchObject({
+      end: 'retry after 10 s',
+      written: [],
+    });
     expect((await deliver(image, failing(error), 3)).end).toBe('retry after 40 s');
     expect((await deliver(image, failing(error), 50)).end).toBe('retry after 600 s');
   }
@@ -74,7 +82,7 @@ it('what fails for good is written down once, with its reason', async () => {
 
 it('a message that is none of ours goes to the dead letters', async () => {
   for (const body of [null, 'cat.png', {}, { image: '' }, { image: 'cat.png', prompt: 5 }]) {
-    expect(await deliver(body)).toEqual({ end: 'retry after 0 s', written: [] });
+    expect(await deliver(body)).toMatchObject({ end: 'retry after 0 s', written: [] });
   }
 });
 
@@ -86,5 +94,22 @@ it('a callback to a private address costs no second caption', async () => {
 it('keys that leave the bucket are no pictures', async () => {
   for (const image of ['../cat.png', '/cat.png', 'a//b', 'a\\b']) {
     expect((await deliver({ image })).end).toBe('retry after 0 s');
+  }
+});
+
+const event = (key: string) => ({ action: 'PutObject', object: { key, size: 0, eTag: 'e' } });
+
+it('a folder marker or a name that is no path ends at once, and the log says why', async () => {
+  for (const key of ['pictures/', 'a//b', 'a//', '../cat.png']) {
+    const { end, written, reports } = await deliver(event(key));
+    expect([end, written]).toEqual(['ack', []]);
+    expect(reports).toEqual([expect.stringContaining(`no caption: ${JSON.stringify(key)}`)]);
+  }
+});
+
+it('results that are written and pictures that are deleted are passed over in silence', async () => {
+  const deleted = { ...event('cat.png'), action: 'DeleteObject' };
+  for (const body of [event('captions/cat.png.json'), event('captions/'), deleted]) {
+    expect(await deliver(body)).toEqual({ end: 'ack', written: [], reports: [] });
   }
 });

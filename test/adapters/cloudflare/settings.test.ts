@@ -36,6 +36,8 @@ describe("the Worker's settings", () => {
     });
     expect(parse({ CORS_ORIGINS: 'https://a.example, *' }).corsOrigins).toBe('*');
     expect(parse({ API_KEYS: undefined, ALLOW_ANYONE: 'true' }).apiKeys).toBeNull();
+    const secret = `whsec_${'QUJD'.repeat(8)}`;
+    expect(parse({ WEBHOOK_SECRET: secret }).webhookSecret).toBe(secret);
     expect(parse({ REPLICA_HEADERS: '{"Modal-Key":"k"}' }).replicaHeaders).toEqual({
       'modal-key': 'k',
     });
@@ -58,6 +60,9 @@ describe("the Worker's settings", () => {
     [{ API_KEYS: undefined }, 'API_KEYS is missing, and ALLOW_ANYONE is not "true"'],
     [{ ALLOW_ANYONE: 'yes' }, 'ALLOW_ANYONE must be "true" or "false"'],
     [{ BUNDLE: '../secret-1' }, 'BUNDLE must be a folder'],
+    [{ WEBHOOK_SECRET: 'secret-1' }, 'WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64'],
+    [{ WEBHOOK_SECRET: 'whsec_c2VjcmV0LTE=' }, 'WEBHOOK_SECRET must be whsec_ and the base64'],
+    [{ WEBHOOK_SECRET: `whsec_${'QUJD'.repeat(22)}` }, 'WEBHOOK_SECRET must be whsec_'],
     [{ SESSION_IDLE_SECONDS: '0' }, 'SESSION_IDLE_SECONDS must be a whole number from 1'],
   ])('%j are refused by name, and never with their value', (vars, message) => {
     let thrown: unknown;
