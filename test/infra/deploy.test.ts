@@ -12,10 +12,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { deploy } from '../../adapters/cli/deploy.ts';
-import { fill } from '../../adapters/cli/deploy-fill.ts';
-import { parseDeployOptions } from '../../adapters/cli/deploy-options.ts';
-import { planText, runPlan, type Plan } from '../../adapters/cli/deploy-steps.ts';
+import { deploy } from '../../adapters/cli/deploy/deploy.ts';
+import { fill } from '../../adapters/cli/deploy/fill.ts';
+import { parseDeployOptions } from '../../adapters/cli/deploy/options.ts';
+import { planText, runPlan, type Plan } from '../../adapters/cli/deploy/steps.ts';
 import { UsageError } from '../../adapters/cli/read-options.ts';
 import { commandsOf, deployPlan, ROOT } from '../support/infra.ts';
 

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseServeOptions, type ServeOptions } from '../../adapters/cli/options.ts';
-import { parseDeployOptions } from '../../adapters/cli/deploy-options.ts';
-import { planFor } from '../../adapters/cli/deploy-plans.ts';
-import type { Plan, Step } from '../../adapters/cli/deploy-steps.ts';
+import { parseDeployOptions } from '../../adapters/cli/deploy/options.ts';
+import { planFor } from '../../adapters/cli/deploy/plans.ts';
+import type { Plan, Step } from '../../adapters/cli/deploy/steps.ts';
 import type { Completer } from '../../src/completer.ts';
 import { createAppHarness } from './app-harness.ts';
 

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { ServeError } from '../../src/errors.ts';
-import { UsageError } from './read-options.ts';
+import { ServeError } from '../../../src/errors.ts';
+import { UsageError } from '../read-options.ts';
 
 /** One thing that a deployment does. */
 export type Step =

@@ -1,8 +1,8 @@
-import type { DeployOptions } from './deploy-options.ts';
-import { fill } from './deploy-fill.ts';
-import { CUDA_NOTE, infraText, queueOf, words } from './deploy-shared.ts';
-import type { Plan, Step } from './deploy-steps.ts';
-import { UsageError } from './read-options.ts';
+import type { DeployOptions } from './options.ts';
+import { fill } from './fill.ts';
+import { CUDA_NOTE, infraText, queueOf, words } from './shared.ts';
+import type { Plan, Step } from './steps.ts';
+import { UsageError } from '../read-options.ts';
 
 /** What Cloud Run asks for beside each GPU at least, and what is taken when nothing is said. */
 const SHAPES: Readonly<Record<string, Shape>> = {

@@ -1,4 +1,4 @@
-import { readOptions, UsageError } from './read-options.ts';
+import { readOptions, UsageError } from '../read-options.ts';
 
 const PLATFORMS = ['docker', 'cloudrun', 'runpod', 'modal', 'aws', 'cloudflare'] as const;
 type Platform = (typeof PLATFORMS)[number];

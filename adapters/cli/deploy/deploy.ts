@@ -1,7 +1,7 @@
-import { parseDeployOptions } from './deploy-options.ts';
-import { planFor } from './deploy-plans.ts';
-import { planText, runPlan } from './deploy-steps.ts';
-import { UsageError } from './read-options.ts';
+import { parseDeployOptions } from './options.ts';
+import { planFor } from './plans.ts';
+import { planText, runPlan } from './steps.ts';
+import { UsageError } from '../read-options.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

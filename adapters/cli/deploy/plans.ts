@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { cloudRunPlan } from './deploy-cloudrun.ts';
-import type { DeployOptions } from './deploy-options.ts';
-import { CUDA_NOTE, infraPath, infraText, packageRoot, queueOf, words } from './deploy-shared.ts';
-import type { Plan } from './deploy-steps.ts';
-import { UsageError } from './read-options.ts';
+import { cloudRunPlan } from './cloudrun.ts';
+import type { DeployOptions } from './options.ts';
+import { CUDA_NOTE, infraPath, infraText, packageRoot, queueOf, words } from './shared.ts';
+import type { Plan } from './steps.ts';
+import { UsageError } from '../read-options.ts';
 
 /**
  * What deploying takes.

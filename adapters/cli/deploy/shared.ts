@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { UsageError } from './read-options.ts';
-import { packageFolder } from './version.ts';
+import { UsageError } from '../read-options.ts';
+import { packageFolder } from '../version.ts';
 
 export const CUDA_NOTE =
   'CUDA is not measured, and gemlet computes on the CPU so far: the GPU is paid for and idle.';
