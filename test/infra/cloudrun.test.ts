@@ -2,7 +2,14 @@ import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { describe, expect, it } from 'vitest';
 import { parseHcl } from '../support/hcl.ts';
-import { deployPlan, infraFile, probe, serveWith, writtenText } from '../support/infra.ts';
+import {
+  commandsOf,
+  deployPlan,
+  infraFile,
+  probe,
+  serveWith,
+  writtenText,
+} from '../support/infra.ts';
 
 /** Cloud Run's own minima beside each GPU. */
 const MINIMA = {
@@ -205,8 +212,8 @@ describe('infra/cloudrun/main.tf', async () => {
 
   it('has every variable that the command sets, and asks for no other', () => {
     const line = `${BASE} --tool terraform --kv-store s3://bucket/kv --s3-endpoint https://s3.example`;
-    const apply = deployPlan(line).steps.at(-1);
-    const set = (apply?.kind === 'run' ? apply.args : []).flatMap((argument) => {
+    const apply = commandsOf(deployPlan(line)).find(({ args }) => args.includes('apply'));
+    const set = (apply?.args ?? []).flatMap((argument) => {
       const [, name] = /^-var=(\w+)=/.exec(argument) ?? [];
       return name === undefined ? [] : [name];
     });

@@ -42,7 +42,8 @@ const runpodBody = z
   })
   .refine(({ gpu, cpu }) => (gpu === undefined) !== (cpu === undefined), 'gpu or cpu');
 
-const RUNPOD = 'runpod --image r.example/gemlet:1 --model s3://bucket/gemma';
+const RUNPOD =
+  'runpod --image r.example/gemlet:1 --model s3://bucket/gemma --s3-region eu-central-1';
 
 describe('infra/runpod/endpoint.json', () => {
   it.each([
@@ -70,6 +71,19 @@ describe('infra/runpod/endpoint.json', () => {
     const { env } = runpodBody.parse(JSON.parse(writtenText(deployPlan(`${RUNPOD} --fleet`))));
     const names = ['GEMLET_FLEET_KEY', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'];
     for (const name of names) expect(env[name]).toMatch(/^\{\{ RUNPOD_SECRET_\w+ \}\}$/);
+  });
+
+  it('looks for a bucket of AWS where it lies, and elsewhere where the endpoint is', () => {
+    const env = (line: string) => runpodBody.parse(JSON.parse(writtenText(deployPlan(line)))).env;
+    expect(env(RUNPOD)).toMatchObject({ AWS_REGION: 'eu-central-1' });
+    expect(env(RUNPOD)).not.toHaveProperty('AWS_ENDPOINT_URL_S3');
+    const elsewhere = RUNPOD.replace(
+      '--s3-region eu-central-1',
+      '--s3-endpoint https://s3.example',
+    );
+    expect(env(elsewhere)).toMatchObject({ AWS_REGION: 'auto' });
+    expect(env(`${elsewhere} --s3-region weur`)).toMatchObject({ AWS_REGION: 'weur' });
+    expect(env(elsewhere.replace('s3://bucket', 'hf:org'))).not.toHaveProperty('AWS_ACCESS_KEY_ID');
   });
 
   it('asks for drivers that run the CUDA of our image', () => {
@@ -200,26 +214,56 @@ describe('infra/aws/template.yaml', () => {
     const environment = of('Function')[0]?.Properties['Environment'] as {
       readonly Variables: Readonly<Record<string, object>>;
     };
-    const { GEMLET_REPLICA, ...keys } = environment.Variables;
-    expect(GEMLET_REPLICA).toEqual({ Ref: 'Replicas' });
-    expect(Object.keys(keys)).toEqual(['GEMLET_FLEET_KEY', 'GEMLET_API_KEY']);
-    const settings = parseGatewayOptions([], {
-      GEMLET_REPLICA: 'https://a.example,https://b.example',
-      ...Object.fromEntries(Object.keys(keys).map((name) => [name, `${name} of a test`])),
-    });
-    expect(settings.addresses).toHaveLength(2);
-    expect(settings.apiKeys).toEqual(['GEMLET_API_KEY of a test']);
-    for (const key of Object.values(keys)) {
+    const entries = Object.entries(environment.Variables);
+    const plain = entries.filter(([, value]) => 'Ref' in value).map(([name]) => name);
+    const keys = entries.filter(([name]) => !plain.includes(name));
+    expect(keys.map(([name]) => name)).toEqual([
+      'GEMLET_FLEET_KEY',
+      'GEMLET_REPLICA_HEADER',
+      'GEMLET_UPSTREAM_KEY',
+      'GEMLET_API_KEY',
+    ]);
+    for (const [, key] of keys) {
       const [, parameter = ''] =
-        /^\{"Sub":"\{\{resolve:secretsmanager:\$\{(\w+)\}\}\}"\}$/.exec(JSON.stringify(key)) ?? [];
-      expect(Parameters[parameter]?.Default).toMatch(/^gemlet\//);
+        /\{\{resolve:secretsmanager:\$\{(\w+)\}\}\}/.exec(JSON.stringify(key)) ?? [];
+      expect(Parameters[parameter]?.Default).toMatch(/^(gemlet\/.*)?$/);
     }
+    // The gateway reads all of them, as a fleet's and as an upstream's.
+    const empty = Object.fromEntries(entries.map(([name]) => [name, '']));
+    const fleet = parseGatewayOptions([], {
+      ...empty,
+      GEMLET_REPLICA: 'https://a.example',
+      GEMLET_AFFINITY: 'runpod',
+      GEMLET_REPLICA_HEADER: 'authorization: Bearer of RunPod',
+      GEMLET_FLEET_KEY: 'a-key-of-a-fleet-of-two',
+      GEMLET_BUNDLE: 's3://bucket/gemma',
+      GEMLET_NAME: 'gemma',
+      GEMLET_CONTEXT: '4096',
+    });
+    expect(fleet.target).toMatchObject({
+      type: 'fleet',
+      gateway: {
+        pollMs: null,
+        bundle: { where: 's3://bucket/gemma', id: 'gemma', contextTokens: 4096 },
+      },
+    });
+    const upstream = parseGatewayOptions([], {
+      ...empty,
+      GEMLET_UPSTREAM: 'https://u.example',
+      GEMLET_UPSTREAM_KIND: 'vllm',
+      GEMLET_UPSTREAM_MODEL: 'org/gemma',
+      GEMLET_UPSTREAM_KEY: 'key',
+    });
+    expect(upstream.target).toMatchObject({
+      type: 'upstream',
+      upstream: { baseUrl: 'https://u.example', apiKey: 'key', kind: 'vllm', model: 'org/gemma' },
+    });
   });
 
   it('gets from the command all that has no default, and the code where it looks for it', () => {
     const line = 'aws --region eu-central-1 --bucket b --replica https://r.example';
     const { steps } = deployPlan(line);
-    const [template, index, install, pack, deploy] = steps;
+    const [template, index, install, pack, deploy, describeStacks] = steps;
     const folder = (template?.kind === 'file' ? template.path : '').replace('template.yaml', '');
     const code = String(of('Function')[0]?.Properties['Code']);
     expect(index).toMatchObject({ kind: 'file', path: `${folder}${code}/index.mjs` });
@@ -228,11 +272,33 @@ describe('infra/aws/template.yaml', () => {
     });
     expect(of('Function')[0]?.Properties['Handler']).toBe('index.handler');
     expect(pack).toMatchObject({ command: 'aws' });
-    const needed = Object.entries(Parameters).filter(([, { Default }]) => Default === undefined);
-    expect(needed.map(([name]) => name)).toEqual(['Replicas']);
+    const words = deploy?.kind === 'run' ? deploy.args.slice(0, -2) : [];
+    const set = words.flatMap((word) => /^([A-Z]\w+)=/.exec(word)?.[1] ?? []);
+    // How long logs are kept is left to the template.
+    const known = Object.keys(Parameters).filter((name) => name !== 'LogDays');
+    expect(set.toSorted()).toEqual(known.toSorted());
+    expect(describeStacks).toMatchObject({
+      args: expect.arrayContaining(['describe-stacks']) as string[],
+    });
     expect(deploy).toMatchObject({
       args: expect.arrayContaining(['Replicas=https://r.example']) as string[],
     });
+  });
+
+  it('brings the S3 client where the bundle lies in S3, and may read that bundle alone', () => {
+    const line = 'aws --region eu-central-1 --bucket b --replica https://r.example';
+    const argsOf = (more: string) =>
+      deployPlan(`${line} ${more}`).steps.flatMap((step) => (step.kind === 'run' ? step.args : []));
+    const inS3 = argsOf('--bundle s3://models/gemma');
+    expect(inS3.join(' ')).toMatch(/ @aws-sdk\/client-s3@\d+\.\d+\.\d+ /);
+    expect(inS3).toContain('BundleObjects=models/gemma');
+    const elsewhere = argsOf('--bundle https://models.example/gemma');
+    expect(elsewhere.join(' ')).not.toContain('client-s3');
+    expect(elsewhere).toContain('BundleObjects=');
+    const { ReadBundle } = Resources;
+    expect(JSON.stringify(ReadBundle?.Properties['PolicyDocument'])).toContain(
+      's3:::${BundleObjects}/*',
+    );
   });
 
   it('has an entry that answers, with what the environment says', async () => {

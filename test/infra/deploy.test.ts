@@ -17,31 +17,34 @@ import { fill } from '../../adapters/cli/deploy/fill.ts';
 import { parseDeployOptions } from '../../adapters/cli/deploy/options.ts';
 import { planText, runPlan, type Plan } from '../../adapters/cli/deploy/steps.ts';
 import { UsageError } from '../../adapters/cli/read-options.ts';
-import { commandsOf, deployPlan, ROOT } from '../support/infra.ts';
+import { parse as parseToml } from 'smol-toml';
+import { commandsOf, deployPlan, ROOT, writtenText } from '../support/infra.ts';
 
 const run = promisify(execFile);
 
 const MODEL = '--image r.example/gemlet:1 --model s3://bucket/gemma';
+const RUNPOD = `runpod ${MODEL} --s3-region eu-central-1`;
 const GOOGLE = `cloudrun --project my-project --region europe-west4 ${MODEL}`;
 const LINES = [
   'docker --image r.example/gemlet:1 --push',
   'docker --image r.example/gemlet-cuda:1 --gpu cuda',
   `${GOOGLE} --gpu l4 --public`,
   `${GOOGLE} --tool terraform --fleet`,
-  `runpod ${MODEL} --gpu ADA_24 --fleet`,
+  `${RUNPOD} --gpu ADA_24 --fleet`,
   `modal ${MODEL} --gpu L4`,
   'aws --region eu-central-1 --bucket artifacts --replica https://a.example --replica https://b.example',
+  'aws --region eu-central-1 --bucket artifacts --upstream https://a.example --bundle s3://b/gemma',
   'cloudflare --replica https://a.example',
 ];
 
 /** Vendors' tools that write down what they are given. */
-const TOOLS = ['docker', 'gcloud', 'terraform', 'curl', 'modal', 'aws', 'npm', 'npx'];
+const TOOLS = ['docker', 'gcloud', 'terraform', 'node', 'modal', 'aws', 'npm', 'npx'];
 const STUB = `#!${process.execPath}
 const { appendFileSync, readFileSync } = require('node:fs');
 const tool = require('node:path').basename(__filename);
 const args = process.argv.slice(2);
 const settings = Object.entries(process.env).filter(([name]) => /^(GEMLET|DOCKER)_(?!.*KEY)/.test(name)).sort();
-const input = tool === 'curl' || args.includes('secret') ? readFileSync(0, 'utf8') : '';
+const input = args[0]?.endsWith('apply.mjs') || args.includes('secret') ? readFileSync(0, 'utf8') : '';
 appendFileSync(process.env.STUB_LOG, JSON.stringify([tool, args, settings, input]) + '\\n');
 process.exit(Number(process.env.STUB_CODE ?? 0));
 `;
@@ -75,12 +78,19 @@ const environment = (more: Readonly<Record<string, string>> = {}) => ({
   ...more,
 });
 
+/** The texts of files that are not there. */
+const NOTHING = [null, null, null, null, null, null];
+
 /** What the tools were given since the last look, and what lies in the folder. */
 function done(): unknown {
   const lines = existsSync('log') ? readFileSync('log', 'utf8').trim().split('\n') : [];
   rmSync('log', { force: true });
   const files = ['gemlet-cloudrun.yaml', 'gemlet-cloudrun/main.tf', 'gemlet-runpod.json']
-    .concat('gemlet-aws/template.yaml', 'gemlet-aws/code/index.mjs')
+    .concat(
+      'gemlet-aws/template.yaml',
+      'gemlet-aws/code/index.mjs',
+      'gemlet-cloudflare/wrangler.toml',
+    )
     .map((path) => join('gemlet-deploy', path));
   const texts = files.map((path) => (existsSync(path) ? readFileSync(path, 'utf8') : null));
   rmSync('gemlet-deploy', { recursive: true, force: true });
@@ -93,13 +103,13 @@ describe('gemlet deploy', () => {
     const ran = done();
     expect((ran as { calls: unknown[] }).calls.length).toBeGreaterThan(0);
     const script = await deploy([...line.split(' '), '--dry-run'], {});
-    expect(done()).toEqual({ calls: [], texts: [null, null, null, null, null] });
+    expect(done()).toEqual({ calls: [], texts: NOTHING });
     await run('/bin/sh', ['-e', '-c', script], { env: environment() });
     expect(done()).toEqual(ran);
   });
 
   it('never prints a secret, and hands it over where no list of processes shows it', async () => {
-    const line = `runpod ${MODEL} --dry-run`;
+    const line = `${RUNPOD} --dry-run`;
     const text = await deploy(line.split(' '), environment());
     expect(text).toContain('$RUNPOD_API_KEY');
     expect(text).not.toContain('a secret of RunPod');
@@ -107,14 +117,14 @@ describe('gemlet deploy', () => {
     const { calls } = done() as { calls: [string, string[], unknown, string][] };
     const [call] = calls;
     expect(call?.[1].join(' ')).not.toContain('a secret');
-    expect(call?.[3]).toBe('authorization: Bearer a secret of RunPod\n');
+    expect(call?.[3]).toBe('a secret of RunPod\n');
   });
 
   it('does nothing when a secret is missing', async () => {
-    await expect(
-      deploy(`runpod ${MODEL}`.split(' '), environment({ RUNPOD_API_KEY: '' })),
-    ).rejects.toThrow('Set RUNPOD_API_KEY in the environment');
-    expect(done()).toEqual({ calls: [], texts: [null, null, null, null, null] });
+    await expect(deploy(RUNPOD.split(' '), environment({ RUNPOD_API_KEY: '' }))).rejects.toThrow(
+      'Set RUNPOD_API_KEY in the environment',
+    );
+    expect(done()).toEqual({ calls: [], texts: NOTHING });
   });
 
   it('says which tool is missing and where it comes from', async () => {
@@ -167,14 +177,71 @@ describe('gemlet deploy', () => {
   });
 
   it('sets what the Worker reads', () => {
-    const [deployed, ...secrets] = commandsOf(deployPlan('cloudflare --replica https://a.example'));
+    const line = 'cloudflare --replica https://a.example --affinity cookie --bundle gemma';
+    const commands = commandsOf(deployPlan(`${line} --model-id gemma --context 4096`));
+    const deployed = commands.at(-1);
     const config = readFileSync(join(ROOT, 'wrangler.toml'), 'utf8');
-    const [name, url] = /^(\w+):(.*)$/.exec(deployed?.args.at(-1) ?? '')?.slice(1) ?? [];
-    expect(config).toMatch(new RegExp(`^${name} = "https://`, 'm'));
-    expect(url).toBe('https://a.example');
+    const vars = (deployed?.args ?? []).filter((_, at, all) => all[at - 1] === '--var');
+    expect(vars).toHaveLength(5);
+    for (const pair of vars) expect(config).toMatch(new RegExp(`^${pair.split(':')[0]} = "`, 'm'));
+    expect(vars).toContain('REPLICAS:https://a.example');
+    const secrets = commands.filter(({ args }) => args.includes('secret'));
+    expect(secrets).toHaveLength(2);
     for (const { args } of secrets) {
       expect(config).toContain(`wrangler secret put ${args[args.indexOf('put') + 1]} `);
     }
+  });
+
+  it('puts the secrets before the Worker, which would answer with errors until they are there', () => {
+    const names = commandsOf(deployPlan('cloudflare --replica https://a.example'))
+      .filter(({ command }) => command === 'npx')
+      .map(({ args }) => args.find((word) => ['secret', 'deploy'].includes(word)));
+    expect(names).toEqual(['secret', 'secret', 'deploy']);
+  });
+
+  it('hands wrangler a file that names the Worker wherever it lies, and leaves nothing to build', () => {
+    const text = writtenText(
+      deployPlan('cloudflare --replica https://a.example --bucket my-models'),
+    );
+    const file = parseToml(text);
+    expect(file['main']).toBe(join(ROOT, 'dist/edge/worker.js'));
+    expect(file).not.toHaveProperty('build');
+    expect(file['r2_buckets']).toEqual([{ binding: 'MODELS', bucket_name: 'my-models' }]);
+    expect(file['no_bundle']).toBe(true);
+    const original = parseToml(readFileSync(join(ROOT, 'wrangler.toml'), 'utf8'));
+    expect(file['vars']).toEqual(original['vars']);
+  });
+
+  it.each([
+    ['20.19.0', 1],
+    ['22.11.0', 1],
+    ['22.12.0', 0],
+    ['24.1.0', 0],
+  ])('looks whether wrangler runs on Node.js %s, in the script as well', async (version, code) => {
+    const [check] = commandsOf(deployPlan('cloudflare --replica https://a.example'));
+    const versions = `Object.defineProperty(process, 'versions', { value: { node: '${version}' } })`;
+    const args = ['--import', `data:text/javascript,${versions}`, ...(check?.args ?? [])];
+    const ended = await run(process.execPath, args).then(
+      () => ({ code: 0, stderr: '' }),
+      (error: unknown) => error as { code: number; stderr: string },
+    );
+    expect(ended.code).toBe(code);
+    if (code !== 0) expect(ended.stderr).toContain(`22.12 or newer, and this is ${version}`);
+  });
+
+  it('pins wrangler', () => {
+    for (const { args } of commandsOf(deployPlan('cloudflare --replica https://a.example'))) {
+      for (const word of args.filter((text) => text.startsWith('wrangler@'))) {
+        expect(word).toMatch(/^wrangler@\d+\.\d+\.\d+$/);
+      }
+    }
+  });
+
+  it.each(LINES)('ends with the address, or with where it stands: %s', async (line) => {
+    const told = await deploy(line.split(' '), environment());
+    expect(told).toMatch(/address|https?:\/\/|URL/);
+    const script = await deploy([...line.split(' '), '--dry-run'], {});
+    expect(script.split('\n').at(-1)).toMatch(/^echo /);
   });
 
   it('builds the image from the file for its machine', () => {
@@ -202,6 +269,10 @@ describe('options of deploy', () => {
     ['modal --image r.example/g:1 --model demo', '--model must be s3://bucket/prefix'],
     ["modal --image r'$(id)", '--image must be an image such as'],
     ['aws --region eu-central-1 --bucket b', 'gemlet deploy aws needs --replica'],
+    [`runpod ${MODEL}`, 'A bucket of AWS needs --s3-region'],
+    ['cloudflare --replica https://a --bundle s3://b/g', '--bundle must be a folder of the bucket'],
+    ['aws --region eu-central-1 --bucket b --replica https://a --upstream https://b', 'not both'],
+    ['aws --region eu-central-1 --bucket b --replica https://a --timeout 901', '--timeout must be'],
     ['cloudflare --replica ftp://a', '--replica must be an https URL'],
   ])('refuses "%s" in one sentence', (line, text) => {
     const parse = () => deployPlan(line);

@@ -36,7 +36,7 @@ function list(text: string | undefined): string[] {
 }
 
 const ignoreLines = (await readFile(join(ROOT, '.dockerignore'), 'utf8')).split('\n');
-const FILES = ['Dockerfile', 'Dockerfile.cuda'];
+const FILES = ['Dockerfile', 'Dockerfile.cuda', 'Dockerfile.npm'];
 
 describe.each(FILES)('infra/docker/%s', (name) => {
   const stages = stagesOf(name);
@@ -65,18 +65,25 @@ describe.each(FILES)('infra/docker/%s', (name) => {
         for (const source of sources) {
           expect(source).not.toMatch(/^\.?\/?$|safetensors|gguf|demo-model|\*/);
           expect(existsSync(join(ROOT, source)), source).toBe(true);
+          // The package is a context of its own, without such a file.
+          if (name === 'Dockerfile.npm') continue;
           expect(ignoreLines, `.dockerignore lets ${source} in`).toContain(`!${source}`);
         }
       }
     }
   });
 
-  it('installs from the lockfile without scripts, and ships no development packages', () => {
+  it('installs without scripts, in a checkout from the lockfile, and ships no development packages', () => {
     const installs = stages
       .flatMap((stage) => texts(stage, 'RUN'))
       .filter((text) => text.includes('npm '));
-    expect(installs).toHaveLength(2);
-    for (const text of installs) expect(text).toMatch(/npm ci .*--ignore-scripts/);
+    const isPackage = name === 'Dockerfile.npm';
+    expect(installs).toHaveLength(isPackage ? 1 : 2);
+    for (const text of installs) {
+      expect(text).toMatch(
+        isPackage ? /npm install .*--ignore-scripts/ : /npm ci .*--ignore-scripts/,
+      );
+    }
     const [modules] = texts(final, 'COPY').filter((text) => text.includes('node_modules'));
     const from = /--from=(\w+)/.exec(modules ?? '')?.[1] ?? '';
     const stage = stages.find(([first]) => first?.getArgumentsContent()?.endsWith(` AS ${from}`));

@@ -66,7 +66,7 @@ describe('the packed package', () => {
     expect(files).toContain('LICENSE');
     expect(files).toContain('README.md');
     const strays = files.filter((path) => {
-      return !/^(dist\/(src|adapters)\/|infra\/(aws|cloudrun|demo-model|modal|runpod)\/|[A-Z]+(\.md)?$|package\.json$)/.test(
+      return !/^(dist\/(src|adapters)\/|dist\/edge\/(worker\.js|\w+\.wasm)$|infra\/(aws|cloudrun|demo-model|docker|modal|runpod)\/|[A-Z]+(\.md)?$|package\.json$|wrangler\.toml$)/.test(
         path,
       );
     });
@@ -89,6 +89,34 @@ describe('the packed package', () => {
     const what = ['--image', 'registry.example/gemlet:1', '--model', 's3://bucket/gemma'];
     const { stdout } = await gemlet('deploy', 'cloudrun', '--dry-run', ...where, ...what);
     expect(stdout).toContain('gcloud run services replace');
+  });
+
+  it('deploys the Worker and builds the image from what it brings', async () => {
+    const worker = await gemlet(
+      'deploy',
+      'cloudflare',
+      '--dry-run',
+      '--replica',
+      'https://r.example',
+    );
+    const [, main = ''] = /^main = "(.*)"$/m.exec(worker.stdout) ?? [];
+    expect(main).toContain(join('node_modules', 'gemlet', 'dist', 'edge', 'worker.js'));
+    for (const name of ['worker.js', 'mozjpeg_dec.wasm', 'webp_dec.wasm']) {
+      expect(existsSync(join(main, '..', name)), name).toBe(true);
+    }
+    // There is nothing to build with.
+    expect(worker.stdout).not.toMatch(/npm .*run build/);
+    const image = await gemlet('deploy', 'docker', '--dry-run', '--image', 'r.example/gemlet:1');
+    const [, file = '', context = ''] =
+      / --file (\S+) --tag r\.example\/gemlet:1 (\S+)$/m.exec(image.stdout) ?? [];
+    const copied = readFileSync(file, 'utf8').matchAll(/^COPY (?!--from)(.*) \S+$/gm);
+    const sources = Array.from(copied).flatMap(([, words = '']) => words.split(' '));
+    expect(sources).toContain('dist/adapters');
+    for (const source of sources) expect(existsSync(join(context, source)), source).toBe(true);
+    const cuda = gemlet('deploy', 'docker', '--dry-run', '--image', 'x', '--gpu', 'cuda');
+    await expect(cuda).rejects.toMatchObject({
+      stderr: expect.stringContaining('built from a checkout') as string,
+    });
   });
 
   it('is imported by name, with an engine on Node.js and without one elsewhere', async () => {

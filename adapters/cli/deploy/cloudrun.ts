@@ -26,6 +26,8 @@ interface Shape {
   readonly minMemory: number;
 }
 
+const ADDRESS_ABOVE = 'The URL above is its address';
+
 /** Google's store speaks S3 to those who have an HMAC key. */
 const CLOUD_STORAGE = 'https://storage.googleapis.com';
 
@@ -50,7 +52,8 @@ export function cloudRunPlan(options: DeployOptions): Plan {
       : []),
     ...(gpu === 'none' ? [] : [CUDA_NOTE]),
   ];
-  if (options.get('tool') === 'terraform') return { notes, steps: terraformSteps(options) };
+  if (options.get('tool') === 'terraform')
+    return { notes, steps: terraformSteps(options), ending: [ADDRESS_ABOVE] };
   const place = ['--project', project, '--region', region];
   const file = `gemlet-deploy/${name}-cloudrun.yaml`;
   const open: Step = {
@@ -67,7 +70,13 @@ export function cloudRunPlan(options: DeployOptions): Plan {
       { kind: 'file', path: file, text: serviceText(options, usesS3) },
       { kind: 'run', command: 'gcloud', args: words('run services replace', [file, ...place]) },
       ...(isPublic ? [open] : []),
+      {
+        kind: 'run',
+        command: 'gcloud',
+        args: words('run services describe --format=value(status.url)', [name, ...place]),
+      },
     ],
+    ending: [ADDRESS_ABOVE],
   };
 }
 
@@ -140,5 +149,6 @@ function terraformSteps(options: DeployOptions): readonly Step[] {
     { kind: 'file', path: `${folder}/main.tf`, text: infraText('cloudrun/main.tf') },
     { kind: 'run', command: 'terraform', args: [`-chdir=${folder}`, 'init'] },
     { kind: 'run', command: 'terraform', args: [`-chdir=${folder}`, 'apply', ...flags] },
+    { kind: 'run', command: 'terraform', args: [`-chdir=${folder}`, 'output', '-raw', 'url'] },
   ];
 }

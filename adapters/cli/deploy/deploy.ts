@@ -21,5 +21,6 @@ export async function deploy(args: readonly string[], environment: Environment):
   } finally {
     process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
   }
-  return `${options.name} is deployed to ${options.platform}.`;
+  const done = options.platform === 'docker' ? 'built' : `deployed to ${options.platform}`;
+  return [`${options.name} is ${done}.`, ...(plan.ending ?? [])].join('\n');
 }

@@ -32,7 +32,19 @@ type TextOption =
   | 'secret'
   | 'cpu'
   | 'memory'
-  | 'tool';
+  | 'tool'
+  | 's3-region'
+  | 'bundle'
+  | 'model-id'
+  | 'context'
+  | 'affinity'
+  | 'replica-header-secret'
+  | 'upstream'
+  | 'upstream-kind'
+  | 'upstream-model'
+  | 'upstream-key-secret'
+  | 'concurrency'
+  | 'timeout';
 
 interface Form {
   readonly pattern: RegExp;
@@ -41,6 +53,11 @@ interface Form {
 }
 
 const URL_FORM: Form = { pattern: /^https?:\/\/[\w.~%/:[\]-]+$/, form: 'an https URL' };
+
+const SECRET_NAME: Form = {
+  pattern: /^[\w/+=.@-]+$/,
+  form: 'the name of a Secrets Manager secret',
+};
 
 const FORMS: Readonly<Record<TextOption, Form>> = {
   image: { pattern: /^\w[\w.\-/:@]*$/, form: 'an image such as registry.example/gemlet:1' },
@@ -57,6 +74,38 @@ const FORMS: Readonly<Record<TextOption, Form>> = {
   cpu: { pattern: /^[1-9]\d?$/, form: 'a whole number of CPUs' },
   memory: { pattern: /^[1-9]\d{0,3}Gi$/, form: 'a size such as 32Gi' },
   tool: { pattern: /^(gcloud|terraform)$/, form: 'gcloud or terraform' },
+  's3-region': {
+    pattern: /^[a-z][a-z0-9-]+$/,
+    form: 'the region of the store, such as eu-central-1',
+  },
+  bundle: {
+    pattern: /^(s3|https):\/\/[\w.~%/@:+-]+$/,
+    form: 's3://bucket/prefix or an https URL',
+  },
+  'model-id': { pattern: /^[\w.\-/]+$/, form: 'what clients call the model' },
+  context: { pattern: /^[1-9]\d{1,6}$/, form: 'a number of tokens' },
+  affinity: {
+    pattern: /^(pool|runpod|modal|baseten|cookie)$/,
+    form: 'pool, runpod, modal, baseten or cookie',
+  },
+  'replica-header-secret': SECRET_NAME,
+  upstream: URL_FORM,
+  'upstream-kind': {
+    pattern: /^(auto|vllm|sglang|llama\.cpp|tgi|openai|gemlet)$/,
+    form: 'auto, vllm, sglang, llama.cpp, tgi, openai or gemlet',
+  },
+  'upstream-model': { pattern: /^[\w.\-/:]+$/, form: "the server's own name of the model" },
+  'upstream-key-secret': SECRET_NAME,
+  concurrency: { pattern: /^[1-9]\d{0,3}$/, form: 'a whole number of requests' },
+  timeout: {
+    pattern: /^([1-9]\d?|[1-8]\d\d|900)$/,
+    form: 'a whole number of seconds, at most 900',
+  },
+};
+/** Of bundles: a Worker looks into its own bucket. */
+const FOLDER: Form = {
+  pattern: /^[\w-][\w.-]*(\/[\w-][\w.-]*)*$/,
+  form: 'a folder of the bucket, such as gemma-3-27b',
 };
 const NAME: Form = {
   pattern: /^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$/,
@@ -68,10 +117,14 @@ const REPLICA = ['image', 'model', 'kv-store', 'gpu', 'slots', 'max', 'fleet', '
 const ALLOWED: Readonly<Record<Platform, readonly string[]>> = {
   docker: ['image', 'gpu', 'push'],
   cloudrun: [...REPLICA, 'project', 'cpu', 'memory', 's3-endpoint', 'public', 'tool'],
-  runpod: [...REPLICA, 's3-endpoint'],
+  runpod: [...REPLICA, 's3-endpoint', 's3-region'],
   modal: [...REPLICA, 'secret'],
-  aws: ['region', 'bucket', 'replica'],
-  cloudflare: ['replica'],
+  aws: [
+    ...['region', 'bucket', 'replica', 'affinity', 'replica-header-secret'],
+    ...['bundle', 'model-id', 'context', 'concurrency', 'timeout'],
+    ...['upstream', 'upstream-kind', 'upstream-model', 'upstream-key-secret'],
+  ],
+  cloudflare: ['replica', 'affinity', 'bucket', 'bundle', 'model-id', 'context'],
 };
 const SWITCHES: ReadonlySet<string> = new Set(['fleet', 'public', 'push']);
 
@@ -107,7 +160,7 @@ export function parseDeployOptions(args: readonly string[]): DeployOptions {
     throw new UsageError(`"${given.positionals[0]}" is one argument too many.`);
   }
   const get = (option: TextOption): string | null =>
-    check(`--${option}`, given.text(option), FORMS[option]) ?? null;
+    check(`--${option}`, given.text(option), formOf(platform, option)) ?? null;
   for (const option of Object.keys(FORMS) as TextOption[]) get(option);
   const replicas = given.list('replica').flatMap((urls) => urls.split(','));
   for (const url of replicas) check('--replica', url, URL_FORM);
@@ -129,6 +182,16 @@ export function parseDeployOptions(args: readonly string[]): DeployOptions {
       throw new UsageError(`gemlet deploy ${platform} needs --${option}: ${FORMS[option].form}.`);
     },
   };
+}
+
+/** @throws UsageError */
+export function needReplicas({ platform, replicas }: DeployOptions): string {
+  if (replicas.length > 0) return replicas.join(',');
+  throw new UsageError(`gemlet deploy ${platform} needs --replica: the URL of a replica.`);
+}
+
+function formOf(platform: Platform, option: TextOption): Form {
+  return platform === 'cloudflare' && option === 'bundle' ? FOLDER : FORMS[option];
 }
 
 function check(

@@ -30,6 +30,11 @@ export function packageRoot(): string {
   return folder;
 }
 
+/** Whether gemlet runs from its repository, and not as the package of it. */
+export function isCheckout(): boolean {
+  return existsSync(join(packageRoot(), 'tsconfig.json'));
+}
+
 /** Arguments of a command: texts of several, and words as they are. */
 export function words(...parts: readonly (string | readonly string[])[]): string[] {
   return parts.flatMap((part) => (typeof part === 'string' ? part.split(' ') : part));

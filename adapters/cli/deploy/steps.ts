@@ -20,6 +20,8 @@ export interface Plan {
   /** What a person must know or have done. */
   readonly notes: readonly string[];
   readonly steps: readonly Step[];
+  /** Said when all is done: where it answers. */
+  readonly ending?: readonly string[];
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -31,7 +33,7 @@ const INSTALL: Readonly<Record<string, string>> = {
   docker: 'Docker Engine with BuildKit, docs.docker.com/engine/install',
   gcloud: 'the Google Cloud CLI, cloud.google.com/sdk/docs/install',
   terraform: 'Terraform 1.5 or newer, developer.hashicorp.com/terraform/install',
-  curl: 'curl 7.76 or newer',
+  node: 'Node.js, nodejs.org',
   modal: 'Modal: pip install modal, then modal setup',
   aws: 'the AWS CLI, docs.aws.amazon.com/cli',
   npm: 'Node.js, nodejs.org',
@@ -40,7 +42,11 @@ const INSTALL: Readonly<Record<string, string>> = {
 
 /** The plan as a script for sh; secrets stay names of variables. */
 export function planText(plan: Plan): string {
-  return [...plan.notes.map((note) => `# ${note}`), ...plan.steps.map(stepText)].join('\n');
+  return [
+    ...plan.notes.map((note) => `# ${note}`),
+    ...plan.steps.map(stepText),
+    ...(plan.ending ?? []).map((line) => `echo ${quote(line)}`),
+  ].join('\n');
 }
 
 function stepText(step: Step): string {
