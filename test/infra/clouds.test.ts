@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it, vi } from 'vitest';
-import { parse as parseYaml, type ScalarTag } from 'yaml';
+import { type CollectionTag, parse as parseYaml, type ScalarTag } from 'yaml';
 import { z } from 'zod';
 import { parseGatewayOptions } from '../../adapters/cli/gateway-options.ts';
 import { startFakeLambda } from '../support/fake-lambda.ts';
@@ -45,6 +45,11 @@ const runpodBody = z
 const RUNPOD =
   'runpod --image r.example/gemlet:1 --model s3://bucket/gemma --s3-region eu-central-1';
 
+/** The environment of the workers. */
+function runpodEnv(line: string): Readonly<Record<string, string>> {
+  return runpodBody.parse(JSON.parse(writtenText(deployPlan(line)))).env;
+}
+
 describe('infra/runpod/endpoint.json', () => {
   it.each([
     ['as it is', infraFile('runpod/endpoint.json')],
@@ -74,16 +79,17 @@ describe('infra/runpod/endpoint.json', () => {
   });
 
   it('looks for a bucket of AWS where it lies, and elsewhere where the endpoint is', () => {
-    const env = (line: string) => runpodBody.parse(JSON.parse(writtenText(deployPlan(line)))).env;
-    expect(env(RUNPOD)).toMatchObject({ AWS_REGION: 'eu-central-1' });
-    expect(env(RUNPOD)).not.toHaveProperty('AWS_ENDPOINT_URL_S3');
+    expect(runpodEnv(RUNPOD)).toMatchObject({ AWS_REGION: 'eu-central-1' });
+    expect(runpodEnv(RUNPOD)).not.toHaveProperty('AWS_ENDPOINT_URL_S3');
     const elsewhere = RUNPOD.replace(
       '--s3-region eu-central-1',
       '--s3-endpoint https://s3.example',
     );
-    expect(env(elsewhere)).toMatchObject({ AWS_REGION: 'auto' });
-    expect(env(`${elsewhere} --s3-region weur`)).toMatchObject({ AWS_REGION: 'weur' });
-    expect(env(elsewhere.replace('s3://bucket', 'hf:org'))).not.toHaveProperty('AWS_ACCESS_KEY_ID');
+    expect(runpodEnv(elsewhere)).toMatchObject({ AWS_REGION: 'auto' });
+    expect(runpodEnv(`${elsewhere} --s3-region weur`)).toMatchObject({ AWS_REGION: 'weur' });
+    expect(runpodEnv(elsewhere.replace('s3://bucket', 'hf:org'))).not.toHaveProperty(
+      'AWS_ACCESS_KEY_ID',
+    );
   });
 
   it('asks for drivers that run the CUDA of our image', () => {
@@ -178,10 +184,14 @@ print(json.dumps(seen))
 `;
 
 /** CloudFormation's short forms, as what they stand for. */
-const TAGS: ScalarTag[] = ['Sub', 'Ref', 'GetAtt'].map((name) => ({
-  tag: `!${name}`,
-  resolve: (value: string) => ({ [name]: value }),
-}));
+const TAGS: (ScalarTag | CollectionTag)[] = [
+  ...['Sub', 'Ref', 'GetAtt'].map((name) => ({
+    tag: `!${name}`,
+    resolve: (value: string) => ({ [name]: value }),
+  })),
+  // Lists, as they are.
+  ...['If', 'Not', 'Equals'].map((name) => ({ tag: `!${name}`, collection: 'seq' as const })),
+];
 
 interface Resource {
   readonly Type: string;

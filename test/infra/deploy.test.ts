@@ -104,7 +104,7 @@ describe('gemlet deploy', () => {
     expect((ran as { calls: unknown[] }).calls.length).toBeGreaterThan(0);
     const script = await deploy([...line.split(' '), '--dry-run'], {});
     expect(done()).toEqual({ calls: [], texts: NOTHING });
-    await run('/bin/sh', ['-e', '-c', script], { env: environment() });
+    await run('/bin/sh', ['-c', script], { env: environment() });
     expect(done()).toEqual(ran);
   });
 
@@ -141,6 +141,11 @@ describe('gemlet deploy', () => {
       'gcloud ended with 3',
     );
     expect((done() as { calls: unknown[] }).calls).toHaveLength(1);
+    const script = await deploy(`${GOOGLE} --public --dry-run`.split(' '), {});
+    await expect(run('/bin/sh', ['-c', script], { env: failing })).rejects.toMatchObject({
+      code: 3,
+    });
+    expect((done() as { calls: unknown[] }).calls).toHaveLength(1);
   });
 
   it('ends the tool that runs when it is told to stop', async () => {
@@ -161,7 +166,7 @@ describe('gemlet deploy', () => {
       notes: [],
       steps: [{ kind: 'run', command: 'docker', args, env: { GEMLET_X: "'$(id)'" } }],
     });
-    await run('/bin/sh', ['-e', '-c', script], { env: environment() });
+    await run('/bin/sh', ['-c', script], { env: environment() });
     expect((done() as { calls: unknown[] }).calls).toEqual([
       ['docker', args, [['GEMLET_X', "'$(id)'"]], ''],
     ]);

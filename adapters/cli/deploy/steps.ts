@@ -43,6 +43,8 @@ const INSTALL: Readonly<Record<string, string>> = {
 /** The plan as a script for sh; secrets stay names of variables. */
 export function planText(plan: Plan): string {
   return [
+    // Stops where a tool fails, as we do.
+    'set -e',
     ...plan.notes.map((note) => `# ${note}`),
     ...plan.steps.map(stepText),
     ...(plan.ending ?? []).map((line) => `echo ${quote(line)}`),
