@@ -42,6 +42,7 @@ export { createStreamWriter } from './log/stream-writer.ts';
 export type { LoadProgress } from './load-progress.ts';
 export type { ImageDecoder, RgbImage } from './image/decode.ts';
 export { createImageLoader } from './image/load-image.ts';
+export { type PreparePicture, prepareWith } from './image/prepare-picture.ts';
 export type { ModelConfig } from './model/config.ts';
 export { parseModelConfig } from './model/parse-config.ts';
 export { createTokenizer } from './prompt/bpe-tokenizer.ts';

@@ -31,5 +31,5 @@ Instead of a fleet
 
 Starting and network, as in gemlet serve
       --hold <s>, --ping <path>, --drain-timeout <s>, --stall-timeout <s>,
-      --log <format>, --alias <name>, --any-model
+      --image-timeout <s>, --image-megapixels <n>, --log <format>, --alias <name>, --any-model
   -p, --port <port>, --host <address>, --api-key <key>, --cors <origin>`;

@@ -71,10 +71,10 @@ export function parseGatewayOptions(
   if (url !== undefined) {
     if (replicas.length > 0) throw new UsageError('Give --replica or --upstream, not both.');
     refuse(options, OF_FLEETS, '--upstream', 'replicas');
-    return { ...server, target: upstreamOf(options, url), addresses: [url] };
+    return { ...server, target: upstreamOf(options, url, common.pictures), addresses: [url] };
   }
   refuse(options, OF_UPSTREAMS, '--replica', 'an --upstream');
-  return { ...server, target: fleetOf(options, replicas), addresses: replicas };
+  return { ...server, target: fleetOf(options, replicas, common.pictures), addresses: replicas };
 }
 
 /** What one target has and the other would silently do without. */
@@ -103,6 +103,7 @@ function refuse(
 function fleetOf(
   options: OptionReader,
   replicas: readonly string[],
+  pictures: ServerSettings['pictures'],
 ): Extract<GatewaySettings['target'], { type: 'fleet' }> {
   if (replicas.length === 0) {
     throw new UsageError(
@@ -124,6 +125,7 @@ function fleetOf(
     // Platforms that scale to zero are asked only when somebody wants an answer.
     pollMs: kind === 'pool' ? POLL_MS : null,
     ...bundleOf(options),
+    ...(pictures === null ? {} : { pictures }),
   };
   return { type: 'fleet', gateway };
 }
@@ -131,6 +133,7 @@ function fleetOf(
 function upstreamOf(
   options: OptionReader,
   baseUrl: string,
+  pictures: ServerSettings['pictures'],
 ): Extract<GatewaySettings['target'], { type: 'upstream' }> {
   const apiKey = options.text('upstream-key');
   const kind = options.choice('upstream-kind', KINDS);
@@ -151,6 +154,7 @@ function upstreamOf(
     ...(bundle === undefined ? {} : { bundle }),
     ...(id === undefined ? {} : { id }),
     ...(contextTokens === undefined ? {} : { contextTokens }),
+    ...(pictures === null ? {} : { pictures }),
   };
   return { type: 'upstream', upstream };
 }

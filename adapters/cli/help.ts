@@ -44,6 +44,8 @@ Machine
                            with most places makes room for others)
       --stall-timeout <s>  give up answers of which nothing is read for so long
                            (default: 60; 0 never)
+      --image-timeout <s>  longest that decoding one picture may take (default: 10)
+      --image-megapixels <n>  largest picture (default: 25)
       --kv-budget <size>   memory for conversations that wait for their next turn
                            without a slot, such as 2GB; 0 computes them again
                            (default: a quarter of what the model leaves free)

@@ -1,6 +1,8 @@
 import { checkFleetKeys } from '../../src/fleet/signing.ts';
 import { LOG_FORMATS, type LogFormat } from '../../src/log/format.ts';
+import { DEFAULT_IMAGE_LIMITS } from '../../src/image/sniff.ts';
 import type { EngineOptions } from '../node/create-engine.ts';
+import type { PicturePoolOptions } from '../node/pictures/pool.ts';
 import {
   type Environment,
   type OptionReader,
@@ -30,6 +32,8 @@ export interface ServerSettings {
   readonly secrets: readonly string[];
   /** Milliseconds after which a client that reads nothing is given up; null leaves the default. */
   readonly stallMs: number | null;
+  /** What one picture may cost; null leaves the defaults. */
+  readonly pictures: PicturePoolOptions | null;
 }
 
 export interface ServeOptions extends ServerSettings {
@@ -53,6 +57,8 @@ const MAX_PORT = 65_535;
 /** Of the environment, whoever reads them. */
 const SECRET_VARIABLES = ['HF_TOKEN', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN'] as const;
 const MAX_THREADS = 1024;
+/** 16,384 pixels a side. */
+const MAX_MEGAPIXELS = 268;
 /** Cloud Run kills 10 s after SIGTERM. */
 const DEFAULT_DRAIN_MS = 8_000;
 
@@ -65,6 +71,8 @@ export const SERVER_FLAGS: readonly string[] = [
   'drain-timeout',
   'log',
   'stall-timeout',
+  'image-timeout',
+  'image-megapixels',
 ];
 export const SERVER_LISTS: readonly string[] = ['api-key', 'cors', 'alias'];
 export const SERVER_SWITCHES: readonly string[] = ['any-model'];
@@ -112,6 +120,7 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     slots: options.number('slots', 1, Number.MAX_SAFE_INTEGER),
     maxWaiting: options.number('queue', 0, Number.MAX_SAFE_INTEGER),
     stallMs: stallTimeout(options) ?? undefined,
+    pictures: pictureCost(options),
     maxPerTenant: options.number('max-concurrent', 1, Number.MAX_SAFE_INTEGER),
     kvBudgetBytes: options.bytes('kv-budget'),
     kvStore: options.text('kv-store'),
@@ -132,6 +141,18 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     fleetKeys: fleetKeys(options.list('fleet-key')),
     load: options.choice('load', ['eager', 'lazy']) ?? 'eager',
     idleUnloadMs: options.milliseconds('idle-unload', 1),
+  };
+}
+
+function pictureCost(options: OptionReader): PicturePoolOptions | undefined {
+  const deadlineMs = options.milliseconds('image-timeout', 1);
+  const megapixels = options.number('image-megapixels', 1, MAX_MEGAPIXELS);
+  if (deadlineMs === null && megapixels === undefined) return undefined;
+  return {
+    ...(deadlineMs === null ? {} : { deadlineMs }),
+    ...(megapixels === undefined
+      ? {}
+      : { limits: { ...DEFAULT_IMAGE_LIMITS, maxPixels: megapixels * 1_000_000 } }),
   };
 }
 
@@ -172,6 +193,7 @@ export function serverOptions(options: OptionReader, environment: Environment): 
       ...SECRET_VARIABLES.flatMap((name) => environment[name] ?? []),
     ],
     stallMs: stallTimeout(options),
+    pictures: pictureCost(options) ?? null,
   };
 }
 

@@ -12,6 +12,7 @@ import type { WorkerEnv } from './bindings.ts';
 import { createDurableSessions } from './durable-sessions.ts';
 import { createEdgeModel } from './edge-model.ts';
 import { createWorkerImageDecoder } from './image-decoder.ts';
+import { prepareWith } from '../../src/image/prepare-picture.ts';
 import { createPendingWork, withPendingWork } from './pending-work.ts';
 import { parseSettings, type WorkerSettings } from './settings.ts';
 
@@ -33,6 +34,8 @@ export interface OpenGateway {
 /** Milliseconds for which a fleet that answered is taken to be up. */
 const WARM_MS = 60_000;
 const FETCH_MS = 10_000;
+/** Of one request: isolates have 128 MB and six connections at once. */
+const DOWNLOADS = { maxDownloads: 4, maxPerHost: 4, maxBytes: 24 * 2 ** 20 };
 
 /** @throws ServeError backend_unavailable: the environment is not what it should be */
 export function createIsolate(env: WorkerEnv): Isolate {
@@ -41,7 +44,7 @@ export function createIsolate(env: WorkerEnv): Isolate {
   const log = logOf(settings);
   const affinity = affinityOf(settings, clock);
   const describe = createEdgeModel({ ...settings, bucket: env.MODELS, clock });
-  const decoder = createWorkerImageDecoder(clock);
+  const prepare = prepareWith(createWorkerImageDecoder(clock));
   const fetchUrl = createSafeFetch({
     request: createEdgeRequest(),
     maxBytes: DEFAULT_IMAGE_LIMITS.maxBytes,
@@ -67,7 +70,8 @@ export function createIsolate(env: WorkerEnv): Isolate {
         }),
         keys: settings.fleetKeys,
         clock,
-        decoder,
+        prepare,
+        downloads: DOWNLOADS,
         fetchUrl: settings.fetchesUrls ? fetchUrl : null,
         maxDecodePixels: settings.maxDecodePixels,
         describe,

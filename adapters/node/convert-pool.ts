@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { ServeError, type ErrorCode } from '../../src/errors.ts';
 import type { ConvertArray } from '../../src/flax/convert-ahead.ts';
+import { threadEntry } from './thread-entry.ts';
 import type { FromWorker, ToWorker, WorkerSetup } from './convert-protocol.ts';
 
 /** Threads that convert arrays, one each at a time. */
@@ -102,9 +103,7 @@ export function createConvertPool(options: PoolOptions): ConvertPool {
 }
 
 function startThread(setup: WorkerSetup): Thread {
-  // The compiled name: threads run from dist.
-  const entry = new URL('./convert-worker.js', import.meta.url);
-  const worker = new Worker(entry, { workerData: setup });
+  const worker = new Worker(threadEntry('convert-worker'), { workerData: setup });
   const thread: Thread = { worker, receive: null, hasEnded: false };
   worker.on('message', (message: FromWorker) => thread.receive?.(message));
   // A thread that dies would be waited for without end.

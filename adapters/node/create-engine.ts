@@ -7,6 +7,7 @@ import { createLocalEngine } from '../../src/engine/local-engine.ts';
 import { ServeError } from '../../src/errors.ts';
 import { parseImageConfig, type ImageConfig } from '../../src/image/image-config.ts';
 import { createImageLoader } from '../../src/image/load-image.ts';
+import type { ImageLimits } from '../../src/image/sniff.ts';
 import { toPixels } from '../../src/image/preprocess.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import type { ModelConfig, VisionConfig } from '../../src/model/config.ts';
@@ -19,7 +20,7 @@ import { readJson } from '../../src/weights/read-json.ts';
 import { startOnnxBackend, type LoadingBackend } from '../onnx/backend.ts';
 import { cardOf } from './describe-model.ts';
 import { CHUNK_TOKENS, resolveSettings, type EngineOptions } from './engine-settings.ts';
-import { createNodeImageDecoder } from './image-decoder.ts';
+import { createPicturePool, type PicturePool } from './pictures/pool.ts';
 import { provideLibrary } from './library/provide-library.ts';
 import { openKvStore } from './open-kv-store.ts';
 import { loadTokenizer } from './load-tokenizer.ts';
@@ -82,6 +83,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
   });
   const { source } = checkpoint;
   let backend: LoadingBackend | undefined;
+  const pictures = createPicturePool(options.pictures);
   try {
     const settings = resolveSettings(checkpoint, options);
     const { memory } = settings;
@@ -132,7 +134,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
     });
     const registry = openSessions(engine, options);
     sessions = registry;
-    const loadImage = imageLoaderFor(imageConfig);
+    const loadImage = imageLoaderFor(imageConfig, pictures, options.pictures?.limits);
     const preparer = createPreparer({
       tokenizer,
       model: checkpoint.config,
@@ -175,6 +177,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
           // While weights still come it goes first, so that nothing waits for what will not come.
           const closed = isLoaded ? null : checkpoint.close();
           await registry.close();
+          await pictures.close();
           await completer.close();
           await (closed ?? checkpoint.close());
         },
@@ -192,6 +195,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
     return { completer: local, loaded };
   } catch (error) {
     await backend?.close();
+    await pictures.close();
     await checkpoint.close();
     throw error;
   }
@@ -217,14 +221,19 @@ function pixelsFor(config: ImageConfig | null): (images: readonly PreparedImage[
   };
 }
 
-function imageLoaderFor(config: ImageConfig | null): LoadImage {
+function imageLoaderFor(
+  config: ImageConfig | null,
+  pictures: PicturePool,
+  limits: ImageLimits | undefined,
+): LoadImage {
   if (config === null) {
     return () => {
       throw new ServeError('invalid_image', 'This model has no vision tower: send text only.');
     };
   }
   return createImageLoader({
-    decoder: createNodeImageDecoder(),
+    prepare: pictures.prepare,
+    ...(limits === undefined ? {} : { limits }),
     fetchUrl: createNodeSafeFetch(),
     config,
   });

@@ -7,7 +7,7 @@ import {
 } from '../../src/fleet/remote-completer.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { type BundlePlace, describeBundle } from './describe-bundle.ts';
-import { createNodeImageDecoder } from './image-decoder.ts';
+import { closingPictures, createPicturePool, type PicturePoolOptions } from './pictures/pool.ts';
 import { createReplicaFetch } from './replica-fetch.ts';
 import { createNodeSafeFetch } from './safe-fetch.ts';
 
@@ -22,6 +22,8 @@ export interface GatewayOptions extends Pick<
    * replica is up; left out, the replicas are asked what they serve.
    */
   readonly bundle?: BundlePlace;
+  /** What one picture may cost. */
+  readonly pictures?: PicturePoolOptions;
 }
 
 /**
@@ -32,16 +34,19 @@ export interface GatewayOptions extends Pick<
  * const completer = createGateway({ affinity, keys: [process.env.GEMLET_FLEET_KEY] });
  */
 export function createGateway(options: GatewayOptions): Completer {
-  const { bundle, ...rest } = options;
-  return createRemoteCompleter({
+  const { bundle, pictures: cost = {}, ...rest } = options;
+  const pictures = createPicturePool(cost);
+  const completer = createRemoteCompleter({
     ...rest,
     sessions: createMemorySessionTable({ clock: systemClock }),
     clock: systemClock,
-    decoder: createNodeImageDecoder(),
+    prepare: pictures.prepare,
+    ...(cost.limits === undefined ? {} : { imageLimits: cost.limits }),
     fetchUrl: createNodeSafeFetch(),
     fetch: createReplicaFetch(),
     ...(bundle === undefined
       ? {}
       : { describe: (signal: AbortSignal) => describeBundle(bundle, signal) }),
   });
+  return closingPictures(completer, pictures);
 }

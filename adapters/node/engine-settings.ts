@@ -3,6 +3,7 @@ import { ringCapacity } from '../../src/engine/row-ring.ts';
 import { memoryTable, type MemoryTable } from '../../src/model/memory.ts';
 import type { OpenedCheckpoint } from '../../src/weights/open-checkpoint.ts';
 import { ringOptionsFor } from '../onnx/ring-options.ts';
+import type { PicturePoolOptions } from './pictures/pool.ts';
 import { availableBytes, KV_PAGES_PART } from './memory-fit.ts';
 
 export interface EngineOptions {
@@ -58,6 +59,8 @@ export interface EngineOptions {
    * several in one step; stops by itself where that loses. Same choices, other rounding. Default off.
    */
   readonly speculates?: boolean;
+  /** What one picture may cost. */
+  readonly pictures?: PicturePoolOptions;
   /** Observes the engine; must not throw. */
   readonly onEvent?: (event: EngineEvent) => void;
   /** Told while the model loads: bytes there, and bytes in all where that is known; must not throw. */

@@ -2,13 +2,19 @@ import type { Completer, ModelCard } from '../../src/completer.ts';
 import type { FleetModel } from '../../src/fleet/describe-model.ts';
 import type { LoadImage } from '../../src/prompt/load-images.ts';
 import { createImageLoader } from '../../src/image/load-image.ts';
+import type { ImageLimits } from '../../src/image/sniff.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { createPreparer } from '../../src/prompt/prepare.ts';
 import { createUpstreamCompleter, type UpstreamCompleterOptions } from '../openai/completer.ts';
 import type { ShapeImage } from '../openai/upstream-prompt.ts';
 import { DEFAULT_CONTEXT_TOKENS, describeBundle } from './describe-bundle.ts';
 import { encodePng } from './encode-png.ts';
-import { createNodeImageDecoder } from './image-decoder.ts';
+import {
+  closingPictures,
+  createPicturePool,
+  type PicturePool,
+  type PicturePoolOptions,
+} from './pictures/pool.ts';
 import { createNodeSafeFetch } from './safe-fetch.ts';
 
 export interface UpstreamOptions extends Pick<
@@ -21,6 +27,8 @@ export interface UpstreamOptions extends Pick<
   readonly contextTokens?: number;
   /** Folder, s3:// or https:// of a bundle of the same model, so that servers that take token ids get our template's; left out, messages. */
   readonly bundle?: string;
+  /** What one picture may cost. */
+  readonly pictures?: PicturePoolOptions;
   readonly signal?: AbortSignal;
 }
 
@@ -29,7 +37,7 @@ export interface UpstreamOptions extends Pick<
  * @throws ServeError of the bundle: weights_unavailable, invalid_checkpoint, unsupported_model
  */
 export async function openUpstream(options: UpstreamOptions): Promise<Completer> {
-  const { bundle, id, contextTokens, signal, ...upstream } = options;
+  const { bundle, id, contextTokens, pictures: cost, signal, ...upstream } = options;
   const fetchUrl = createNodeSafeFetch();
   const card: Partial<ModelCard> = {
     ...(id === undefined ? {} : { id }),
@@ -40,7 +48,8 @@ export async function openUpstream(options: UpstreamOptions): Promise<Completer>
   const place = { where: bundle, contextTokens: contextTokens ?? Number.MAX_SAFE_INTEGER };
   const model = await describeBundle(place, signal);
   const { tokenizer } = model;
-  const loadImage = imageLoader(model, fetchUrl);
+  const pictures = createPicturePool(cost);
+  const loadImage = imageLoader(model, fetchUrl, pictures, cost?.limits);
   const preparer = createPreparer({
     tokenizer,
     model: model.config,
@@ -48,7 +57,7 @@ export async function openUpstream(options: UpstreamOptions): Promise<Completer>
     contextTokens: model.card.contextTokens,
     loadImage,
   });
-  return createUpstreamCompleter({
+  const completer = createUpstreamCompleter({
     ...common,
     tokenizer,
     prepare: (input, promptSignal) => preparer.prepare(input, promptSignal),
@@ -56,6 +65,7 @@ export async function openUpstream(options: UpstreamOptions): Promise<Completer>
     contextTokens: Math.min(DEFAULT_CONTEXT_TOKENS, model.card.contextTokens),
     defaults: model.card.defaults,
   });
+  return closingPictures(completer, pictures);
 }
 
 /** The whole picture, without the crops of pan and scan: no server takes those. */
@@ -70,7 +80,14 @@ function shaper(loadImage: LoadImage, side: number): ShapeImage {
 function imageLoader(
   { image }: FleetModel,
   fetchUrl: ReturnType<typeof createNodeSafeFetch>,
+  pictures: PicturePool,
+  limits: ImageLimits | undefined,
 ): LoadImage {
   if (image === null) return async () => [];
-  return createImageLoader({ decoder: createNodeImageDecoder(), fetchUrl, config: image });
+  return createImageLoader({
+    prepare: pictures.prepare,
+    fetchUrl,
+    config: image,
+    ...(limits === undefined ? {} : { limits }),
+  });
 }

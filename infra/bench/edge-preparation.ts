@@ -1,4 +1,5 @@
 import { createNodeImageDecoder } from '../../adapters/node/image-decoder.ts';
+import { prepareWith } from '../../src/image/prepare-picture.ts';
 import { describeFromFiles } from '../../src/fleet/describe-model.ts';
 import { createImageLoader } from '../../src/image/load-image.ts';
 import type { ChatMessage } from '../../src/prompt/messages.ts';
@@ -49,7 +50,7 @@ async function createBenchPreparer({ files }: EdgeInputs): Promise<Preparer> {
   if (image === null) throw new RangeError('the model sees nothing');
   const { contextTokens } = card;
   const loadImage = createImageLoader({
-    decoder: createNodeImageDecoder(),
+    prepare: prepareWith(createNodeImageDecoder()),
     fetchUrl: null,
     config: image,
   });

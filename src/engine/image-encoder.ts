@@ -2,8 +2,11 @@ import type { Backend } from './backend.ts';
 import type { PreparedImage } from './engine.ts';
 
 export interface ImageEncoder {
-  /** Starts encoding the image unless it is already there or under way for another sequence. */
-  acquire(image: PreparedImage): ImageLease;
+  /**
+   * Starts encoding the image unless it is already there or under way for another sequence of the scope:
+   * whoever sends a picture must not learn from the time it takes that somebody else has sent it.
+   */
+  acquire(image: PreparedImage, scope: string): ImageLease;
   /** Resolves when the encodings asked for so far are over. */
   settled(): Promise<void>;
   /** Drops what nobody uses. */
@@ -40,6 +43,7 @@ export interface ImageEncoderOptions {
 }
 
 interface Entry {
+  readonly key: string;
   readonly image: PreparedImage;
   readonly controller: AbortController;
   users: number;
@@ -83,13 +87,13 @@ export function createImageEncoder(options: ImageEncoderOptions): ImageEncoder {
   function release(entry: Entry): void {
     entry.users--;
     if (entry.users > 0) return;
-    if (entries.get(entry.image.sha256) !== entry) return;
+    if (entries.get(entry.key) !== entry) return;
     const { embedding } = entry;
     if (embedding === null || embedding.byteLength > options.cacheBytes) {
       drop(entry);
       return;
     }
-    idle.set(entry.image.sha256, entry);
+    idle.set(entry.key, entry);
     idleBytes += embedding.byteLength;
     for (const oldest of idle.values()) {
       if (idleBytes <= options.cacheBytes) break;
@@ -99,29 +103,31 @@ export function createImageEncoder(options: ImageEncoderOptions): ImageEncoder {
 
   function drop(entry: Entry): void {
     leaveIdle(entry);
-    entries.delete(entry.image.sha256);
+    entries.delete(entry.key);
     entry.controller.abort(new DOMException('nobody waits for this image any more', 'AbortError'));
     entry.embedding = null;
   }
 
   function leaveIdle(entry: Entry): void {
-    if (!idle.delete(entry.image.sha256)) return;
+    if (!idle.delete(entry.key)) return;
     idleBytes -= entry.embedding?.byteLength ?? 0;
   }
 
   return {
-    acquire(image) {
-      let entry = entries.get(image.sha256);
+    acquire(image, scope) {
+      const key = `${image.sha256} ${scope}`;
+      let entry = entries.get(key);
       // A failure is not kept for later users: it may have been the device's bad moment.
       if (entry === undefined || entry.failure !== null) {
         entry = {
+          key,
           image,
           controller: new AbortController(),
           users: 0,
           embedding: null,
           failure: null,
         };
-        entries.set(image.sha256, entry);
+        entries.set(key, entry);
         queue.push(entry);
         pumping ??= pump();
       } else {

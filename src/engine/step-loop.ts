@@ -247,7 +247,7 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
     });
     if (sequence.outcome !== null) return;
     sequence.images = sequence.prompt.images.map(({ position, image }) =>
-      position < sequence.computed ? null : encoder.acquire(image),
+      position < sequence.computed ? null : encoder.acquire(image, sequence.scope),
     );
   }
 

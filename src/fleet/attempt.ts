@@ -133,9 +133,11 @@ async function open(
   const { visit, prompt, params, id } = call;
   /** By which pictures are remembered; a balancer's replica is not known before it answers. */
   const place = direction.replica ?? visit.pin ?? direction.url;
+  const nameOf = (sha256: string): string => `${sha256} ${prompt.scope}`;
   let lacking: ReadonlySet<string> | null = null;
   for (let round = 0; ; round++) {
-    const isNeeded = (sha256: string): boolean => lacking?.has(sha256) ?? !known.has(place, sha256);
+    const isNeeded = (sha256: string): boolean =>
+      lacking?.has(sha256) ?? !known.has(place, nameOf(sha256));
     const { blobs, bytes } = callBlobs(prompt.images, isNeeded);
     const header = encodeCall({ id, fingerprint, prompt, params, blobs });
     const sending = link.send(direction, 'POST', GENERATE, header, signal, bytes);
@@ -146,13 +148,13 @@ async function open(
       throw new AttemptError('gone', new ServeError('draining', 'The replica is gone. Retry.'));
     }
     if (response.ok) {
-      for (const { sha256 } of blobs) known.add(place, sha256);
+      for (const { sha256 } of blobs) known.add(place, nameOf(sha256));
       return response;
     }
     const text = await boundedText(response, MAX_ERROR_BYTES).catch(() => '');
     const missing = response.status === 409 ? missingOf(text) : null;
     if (missing === null || round > 0) throw failedAnswer(response.status, text);
-    known.remove(place, missing);
+    known.remove(place, missing.map(nameOf));
     lacking = new Set(missing);
   }
 }

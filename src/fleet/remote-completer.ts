@@ -1,7 +1,9 @@
 import type { Completer, CompletionEvent, CompletionRequest, ModelCard } from '../completer.ts';
 import { createEngineCompleter, tokenBytesOf } from '../engine-completer.ts';
 import { ServeError } from '../errors.ts';
-import type { ImageDecoder } from '../image/decode.ts';
+import type { DownloadLimits } from '../image/download-limits.ts';
+import type { ImageLimits } from '../image/sniff.ts';
+import type { PreparePicture } from '../image/prepare-picture.ts';
 import { createImageLoader } from '../image/load-image.ts';
 import type { SafeFetch } from '../image/safe-fetch.ts';
 import { abortable } from '../lib/abortable.ts';
@@ -28,11 +30,16 @@ export interface RemoteCompleterOptions
   /** Shared with the replicas; the first one signs. */
   readonly keys: readonly string[];
   readonly clock: Clock;
-  readonly decoder: ImageDecoder;
+  /** Makes of a picture's file what the engine takes. */
+  readonly prepare: PreparePicture;
   /** Fetches pictures' URLs; null takes data URIs only. */
   readonly fetchUrl: SafeFetch | null;
   /** Pixels above which pictures travel as they are and replicas decode them; default: all are decoded here. */
   readonly maxDecodePixels?: number;
+  /** What pictures' URLs may cost all requests together. */
+  readonly downloads?: DownloadLimits;
+  /** Should be those of `prepare`. */
+  readonly imageLimits?: ImageLimits;
   /** Finds out about the model; default: the replicas are asked, which wakes them. */
   readonly describe?: (signal: AbortSignal) => Promise<FleetModel>;
   /** Default: the runtime's own. */
@@ -168,17 +175,19 @@ export function createRemoteCompleter(options: RemoteCompleterOptions): Complete
 }
 
 function imageLoader(model: FleetModel, options: RemoteCompleterOptions): LoadImage {
-  const { decoder, fetchUrl, maxDecodePixels } = options;
+  const { prepare, fetchUrl, maxDecodePixels, downloads, imageLimits } = options;
   if (model.image === null) {
     return () => {
       throw new ServeError('invalid_image', 'This model has no vision tower: send text only.');
     };
   }
   return createImageLoader({
-    decoder,
+    prepare,
     fetchUrl,
     config: model.image,
     ...(maxDecodePixels === undefined ? {} : { maxDecodePixels }),
+    ...(downloads === undefined ? {} : { downloads }),
+    ...(imageLimits === undefined ? {} : { limits: imageLimits }),
   });
 }
 

@@ -4,8 +4,11 @@ import { sha256Hex } from '../lib/sha256-hex.ts';
 
 /** Pixels and files of pictures that gateways sent, by SHA-256, so that they are sent once. */
 export interface ReplicaImages {
-  /** Those of one call: what it was sent and what it found stays until it is over, however much it is. */
-  begin(): CallImages;
+  /**
+   * Those of one call: what it was sent and what it found stays until it is over, however much it is.
+   * @param scope whose they are: nobody finds what another one's calls left
+   */
+  begin(scope: string): CallImages;
 }
 
 export interface CallImages {
@@ -34,17 +37,17 @@ export function createReplicaImages({ maxBytes, loadImage }: ReplicaImagesOption
   const blobs = new Map<string, Uint8Array>();
   let size = 0;
 
-  function recall(sha256: string): Uint8Array | undefined {
-    const bytes = blobs.get(sha256);
+  function recall(name: string): Uint8Array | undefined {
+    const bytes = blobs.get(name);
     if (bytes === undefined) return undefined;
-    blobs.delete(sha256);
-    blobs.set(sha256, bytes);
+    blobs.delete(name);
+    blobs.set(name, bytes);
     return bytes;
   }
 
-  function keep(sha256: string, bytes: Uint8Array): void {
-    if (blobs.has(sha256)) return;
-    blobs.set(sha256, bytes);
+  function keep(name: string, bytes: Uint8Array): void {
+    if (blobs.has(name)) return;
+    blobs.set(name, bytes);
     size += bytes.length;
     for (const [oldest, old] of blobs) {
       if (size <= maxBytes) break;
@@ -53,11 +56,12 @@ export function createReplicaImages({ maxBytes, loadImage }: ReplicaImagesOption
     }
   }
 
-  function begin(): CallImages {
+  function begin(scope: string): CallImages {
+    const nameOf = (sha256: string): string => `${sha256} ${scope}`;
     const held = new Map<string, Uint8Array>();
 
     function find(sha256: string): Uint8Array | undefined {
-      const bytes = held.get(sha256) ?? recall(sha256);
+      const bytes = held.get(sha256) ?? recall(nameOf(sha256));
       if (bytes !== undefined) held.set(sha256, bytes);
       return bytes;
     }
@@ -74,7 +78,7 @@ export function createReplicaImages({ maxBytes, loadImage }: ReplicaImagesOption
           throw new ServeError('invalid_request', `An image is not what its hash ${sha256} says.`);
         }
         held.set(sha256, bytes);
-        keep(sha256, bytes);
+        keep(nameOf(sha256), bytes);
       },
       missing(images) {
         const names = images.map(({ image }) => image.original?.fileSha256 ?? image.sha256);

@@ -1,6 +1,10 @@
 import type { Context, Handler } from 'hono';
 import type { CompletionEvent } from '../completer.ts';
-import { type CallImages, createReplicaImages } from '../fleet/replica-images.ts';
+import {
+  type CallImages,
+  createReplicaImages,
+  type ReplicaImages,
+} from '../fleet/replica-images.ts';
 import { LENGTH_BYTES, MAX_HEADER_BYTES, parseCall, type WireCall } from '../fleet/wire-call.ts';
 import { encodeEvent, EVENTS_TYPE, type WireEvent } from '../fleet/wire-events.ts';
 import { ServeError } from '../errors.ts';
@@ -62,8 +66,7 @@ export function replicaGenerateRoutes(
 
   return {
     async generate(c) {
-      const images = cache.begin();
-      const call = await readCall(c, replica, images);
+      const { call, images } = await readCall(c, replica, cache);
       const missing = images.missing(call.prompt.images);
       if (missing.length > 0) return c.json({ missing }, 409);
       const answer = answerSignal(c.req.raw);
@@ -112,8 +115,8 @@ export function replicaGenerateRoutes(
 async function readCall(
   c: Context<AppEnv>,
   replica: ReplicaParts,
-  images: CallImages,
-): Promise<WireCall> {
+  cache: ReplicaImages,
+): Promise<{ readonly call: WireCall; readonly images: CallImages }> {
   const signed = await requireSignature(c, replica);
   if (signed.sizeBytes > MAX_HEADER_BYTES) {
     throw new ServeError('body_too_large', `A header may have ${MAX_HEADER_BYTES} bytes.`);
@@ -129,6 +132,7 @@ async function readCall(
     const header = await reader.exactly(length);
     await signed.check(header);
     const call = parseCall(header);
+    const images = cache.begin(call.prompt.scope);
     const sizeBytes = call.blobs.reduce((sum, blob) => sum + blob.sizeBytes, 0);
     if (sizeBytes > MAX_CALL_BYTES) {
       throw new ServeError('body_too_large', `Pictures may have ${MAX_CALL_BYTES} bytes in all.`);
@@ -139,7 +143,7 @@ async function readCall(
     if (!(await reader.isAtEnd())) {
       throw new ServeError('invalid_request', 'More bytes follow than the header tells of.');
     }
-    return call;
+    return { call, images };
   } catch (error) {
     await reader.cancel(error).catch(() => undefined);
     throw error instanceof RangeError ? cutOff(error) : error;

@@ -25,8 +25,13 @@ const UNSUPPORTED_FRAMES: Readonly<Record<number, string>> = {
   0xcf: 'a hierarchical JPEG',
 };
 const RE_ENCODE = 're-encode it as a baseline or progressive 8-bit JPEG, or as PNG.';
-/** Encoders write about ten; each costs a pass over the whole picture, however short it is. */
+/** Encoders write about ten. */
 const MAX_SCANS = 100;
+/** Each scan costs a pass over the whole picture, however short it is: about a second of decoding in all. */
+const MAX_SCANNED_PIXELS = 400_000_000;
+/** Of four components, which are decoded in plain JavaScript: some ten times slower. */
+const MAX_CMYK_PIXELS = 4_000_000;
+const MAX_SCANNED_CMYK_PIXELS = 40_000_000;
 
 interface Frame {
   readonly width: number;
@@ -73,6 +78,7 @@ export function readJpegHeader(bytes: Uint8Array): JpegHeader {
   }
   if (frame === null) throw invalidImage('the JPEG has no frame header.');
   checkScanBytes(frame, scanBytes);
+  checkWork(frame, scanCount);
   const { width, height, componentCount } = frame;
   return { width, height, componentCount, orientation: orientation ?? 1 };
 }
@@ -150,6 +156,23 @@ function checkScanBytes(frame: Frame, scanBytes: number): void {
       `a JPEG of ${frame.width}x${frame.height} pixels cannot be only ${scanBytes} bytes of picture data.`,
     );
   }
+}
+
+/** @throws ServeError invalid_image for one that takes far longer to decode than others of its size */
+function checkWork({ width, height, componentCount }: Frame, scanCount: number): void {
+  const pixels = width * height;
+  const isCmyk = componentCount === 4;
+  if (isCmyk && pixels > MAX_CMYK_PIXELS) {
+    throw unsupportedImage(
+      `a CMYK JPEG of more than ${MAX_CMYK_PIXELS / 1e6} megapixels`,
+      'convert it to an RGB JPEG.',
+    );
+  }
+  if (pixels * scanCount <= (isCmyk ? MAX_SCANNED_CMYK_PIXELS : MAX_SCANNED_PIXELS)) return;
+  throw unsupportedImage(
+    `a JPEG of ${width}x${height} pixels in ${scanCount} scans`,
+    're-encode it with fewer, or as a baseline JPEG.',
+  );
 }
 
 function cutOff(): Error {

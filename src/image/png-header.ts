@@ -30,6 +30,8 @@ const COLORS: Readonly<Record<number, readonly [color: PngColor, depths: readonl
 const SIGNATURE_BYTES = 8;
 /** Length, type and CRC around a chunk's content. */
 const CHUNK_BYTES = 12;
+/** Encoders write chunks of 8 KB and more; empty ones would cost far more than their bytes. */
+const MAX_CHUNKS = 10_000;
 
 /**
  * Walks all chunks of a PNG. Only header, palette, pixels and orientation are used: alpha is
@@ -43,7 +45,8 @@ export function readPngHeader(bytes: Uint8Array): PngHeader {
   const pixelData: Uint8Array[] = [];
   let header: ReturnType<typeof readIhdr> | null = null;
   let at = SIGNATURE_BYTES;
-  for (;;) {
+  for (let chunks = 1; ; chunks++) {
+    if (chunks > MAX_CHUNKS) throw invalidImage(`the PNG has more than ${MAX_CHUNKS} chunks.`);
     if (at + CHUNK_BYTES > bytes.length) throw cutOff();
     const length = view.getUint32(at);
     const end = at + CHUNK_BYTES + length;

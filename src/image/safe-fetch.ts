@@ -46,8 +46,15 @@ export interface SafeFetchOptions extends UrlPolicy {
  */
 export type SafeFetch = (
   url: string,
-  options?: { readonly param?: string; readonly signal?: AbortSignal },
+  options?: {
+    readonly param?: string;
+    readonly signal?: AbortSignal;
+    /** Called with the most bytes that are to come, before they do. */
+    readonly reserve?: (sizeBytes: number) => Promise<void>;
+  },
 ) => Promise<Uint8Array>;
+
+type Reserve = ((sizeBytes: number) => Promise<void>) | undefined;
 
 /** No cookie, no referrer, no authorization; compression is refused, for it hides the size. */
 const HEADERS: Readonly<Record<string, string>> = {
@@ -59,12 +66,12 @@ const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /** Creates the fetch for URLs that users give: bounded in size, time and reach. */
 export function createSafeFetch(options: SafeFetchOptions): SafeFetch {
-  return async (text, { param, signal } = {}) => {
+  return async (text, { param, signal, reserve } = {}) => {
     signal?.throwIfAborted();
     const timeout = AbortSignal.timeout(options.timeoutMs);
     const combined = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
     try {
-      return await follow(text, options, combined);
+      return await follow(text, options, combined, reserve);
     } catch (error) {
       signal?.throwIfAborted();
       const known = explain(error, timeout, options.timeoutMs);
@@ -77,13 +84,16 @@ async function follow(
   text: string,
   options: SafeFetchOptions,
   signal: AbortSignal,
+  reserve: Reserve,
 ): Promise<Uint8Array> {
   const maxRedirects = options.maxRedirects ?? 3;
   let url = checkUrl(text, options);
   for (let redirects = 0; ; redirects += 1) {
     const response = await options.request(url, { headers: HEADERS, policy: options, signal });
     try {
-      if (!REDIRECTS.has(response.status)) return await readBody(response, options, signal);
+      if (!REDIRECTS.has(response.status)) {
+        return await readBody(response, options, signal, reserve);
+      }
       if (redirects === maxRedirects) {
         throw failed(`it was redirected more than ${maxRedirects} times.`);
       }
@@ -108,6 +118,7 @@ async function readBody(
   response: SafeResponse,
   options: SafeFetchOptions,
   signal: AbortSignal,
+  reserve: Reserve,
 ): Promise<Uint8Array> {
   if (response.status !== 200) {
     throw failed(`its server answered ${response.status} and not 200.`);
@@ -119,6 +130,8 @@ async function readBody(
   // Not a number where the length is not announced; every comparison with it is false.
   const announced = Number(response.header('content-length') ?? Number.NaN);
   if (announced > options.maxBytes) checkByteLength(announced, options);
+  // Nothing of the body is read before there is room for all of it.
+  await reserve?.(announced >= 0 ? announced : options.maxBytes);
   const chunks: Uint8Array[] = [];
   let total = 0;
   for await (const chunk of response.body) {

@@ -16,10 +16,10 @@ export interface ImageLimits {
   readonly maxSide: number;
 }
 
-/** 20 MB is the limit of other OpenAI-style servers; 40 megapixels take 280 MB while decoding. */
+/** 20 MB is the limit of other OpenAI-style servers; 25 megapixels, a good camera's, take 175 MB while decoding. */
 export const DEFAULT_IMAGE_LIMITS: ImageLimits = {
   maxBytes: 20_000_000,
-  maxPixels: 40_000_000,
+  maxPixels: 25_000_000,
   maxSide: 16_384,
 };
 

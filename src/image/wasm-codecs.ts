@@ -18,14 +18,9 @@ export interface WasmCodecsOptions {
 
 /** One running copy of a decoder. */
 interface WasmInstance {
-  /** Decodes synchronously. After it has thrown, the instance must not be used again. */
+  /** Decodes synchronously. */
   decode(bytes: Uint8Array): RgbaImage;
-  /** Memory it holds now; WebAssembly memory never shrinks. */
-  heapBytes(): number;
 }
-
-/** Bytes of memory up to which an instance is kept for the next picture. */
-const KEPT_HEAP_BYTES = 64 * 1024 * 1024;
 
 /** Decoders of the jSquash packages, each loaded with its first picture and once. */
 export function createWasmCodecs(options: WasmCodecsOptions): {
@@ -36,18 +31,18 @@ export function createWasmCodecs(options: WasmCodecsOptions): {
     jpeg: createCodec('JPEG', options.jpeg, async (module) => {
       const decoder = (await mozjpegDecoder(emscriptenOptions(module))) as EmscriptenDecoder;
       // `false`: turning the picture upright is done once, for all formats, elsewhere.
-      return emscriptenInstance(decoder, (bytes) => decoder.decode(bytes, false));
+      return emscriptenInstance((bytes) => decoder.decode(bytes, false));
     }),
     webp: createCodec('WebP', options.webp, async (module) => {
       const decoder = (await webpDecoder(emscriptenOptions(module))) as EmscriptenDecoder;
-      return emscriptenInstance(decoder, (bytes) => decoder.decode(bytes));
+      return emscriptenInstance((bytes) => decoder.decode(bytes));
     }),
   };
 }
 
 /**
- * Keeps one instance of a decoder. A damaged picture may leave it in any state, so a throw costs
- * it its life; a new one is made from the compiled module in well under a millisecond's work.
+ * Each picture gets an instance of its own, made from the compiled module in well under a millisecond: a picture
+ * may leave its decoder in any state, which must not be the next caller's, and its memory never shrinks.
  */
 function createCodec(
   name: string,
@@ -55,7 +50,6 @@ function createCodec(
   instantiate: (module: WebAssembly.Module) => Promise<WasmInstance>,
 ): ImageCodec {
   let module: Promise<WebAssembly.Module> | null = null;
-  let current: Promise<WasmInstance> | null = null;
 
   async function start(): Promise<WasmInstance> {
     try {
@@ -63,24 +57,11 @@ function createCodec(
       return await instantiate(await module);
     } catch (cause) {
       module = null;
-      current = null;
       throw new ServeError('internal', `The ${name} decoder could not be started.`, { cause });
     }
   }
 
-  return async (bytes) => {
-    current ??= start();
-    const mine = current;
-    const instance = await mine;
-    let isReusable = false;
-    try {
-      const image = instance.decode(bytes);
-      isReusable = instance.heapBytes() <= KEPT_HEAP_BYTES;
-      return image;
-    } finally {
-      if (!isReusable && current === mine) current = null;
-    }
-  };
+  return async (bytes) => (await start()).decode(bytes);
 }
 
 async function compile(load: LoadWasm): Promise<WebAssembly.Module> {
@@ -90,7 +71,6 @@ async function compile(load: LoadWasm): Promise<WebAssembly.Module> {
 
 /** The part of an Emscripten module in use; the packages' own types name an undeclared namespace. */
 interface EmscriptenDecoder {
-  readonly HEAPU8: Uint8Array;
   decode(bytes: Uint8Array, preserveOrientation?: boolean): RgbaImage | null;
 }
 
@@ -111,16 +91,12 @@ function emscriptenOptions(module: WebAssembly.Module): Record<string, unknown> 
   };
 }
 
-function emscriptenInstance(
-  instance: EmscriptenDecoder,
-  decode: (bytes: Uint8Array) => RgbaImage | null,
-): WasmInstance {
+function emscriptenInstance(decode: (bytes: Uint8Array) => RgbaImage | null): WasmInstance {
   return {
     decode(bytes: Uint8Array): RgbaImage {
       const image = decode(bytes);
       if (image === null) throw new Error('The decoder gave no picture.');
       return image;
     },
-    heapBytes: () => instance.HEAPU8.byteLength,
   };
 }

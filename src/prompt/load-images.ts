@@ -9,8 +9,11 @@ import type { ImagePart } from './messages.ts';
  */
 export type LoadImage = (part: ImagePart, signal: AbortSignal) => Promise<readonly PreparedImage[]>;
 
+/** So many of one request: it must not take the turns of all others. */
+const MAX_AT_ONCE = 8;
+
 /**
- * Loads all images at the same time. The first failure aborts the others and is what is thrown,
+ * Loads all images, some at the same time. The first failure aborts the others and is what is thrown,
  * once none of them runs any more.
  * @returns one list per part, in order
  */
@@ -28,7 +31,7 @@ export async function loadImages(
     requireImages(images, vision);
     loaded[index] = images;
   };
-  await runBounded(parts.length, parts.length, load, signal);
+  await runBounded(parts.length, MAX_AT_ONCE, load, signal);
   return loaded;
 }
 

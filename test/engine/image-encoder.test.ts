@@ -16,7 +16,7 @@ function create(cacheBytes: number, beforeEncode?: () => void | Promise<void>): 
 }
 
 async function use(encoder: ImageEncoder, number: number): Promise<Float32Array | null> {
-  const lease = encoder.acquire(testImage(number));
+  const lease = encoder.acquire(testImage(number), '');
   await encoder.settled();
   const { embedding } = lease;
   lease.release();
@@ -26,7 +26,7 @@ async function use(encoder: ImageEncoder, number: number): Promise<Float32Array 
 describe('image encoder', () => {
   it('encodes an image once while it is used, and again later when nothing may be kept', async () => {
     const encoder = create(0);
-    const [first, second] = [encoder.acquire(testImage(1)), encoder.acquire(testImage(1))];
+    const [first, second] = [encoder.acquire(testImage(1), ''), encoder.acquire(testImage(1), '')];
     await encoder.settled();
     expect(first.embedding).not.toBeNull();
     expect(second.embedding).toBe(first.embedding);
@@ -58,7 +58,7 @@ describe('image encoder', () => {
     const encoder = create(1e6, () => {
       if (failures-- > 0) throw new Error('injected');
     });
-    const lease = encoder.acquire(testImage(1));
+    const lease = encoder.acquire(testImage(1), '');
     await encoder.settled();
     expect(lease.failure).not.toBeNull();
     lease.release();
@@ -67,7 +67,7 @@ describe('image encoder', () => {
 
   it('stops what nobody waits for any more and keeps none of it', async () => {
     const encoder = create(1e6);
-    encoder.acquire(testImage(1)).release();
+    encoder.acquire(testImage(1), '').release();
     await encoder.settled();
     expect(encoder.stats()).toEqual({ encoded: 0, hits: 0, idleBytes: 0 });
   });
@@ -81,10 +81,10 @@ describe('image encoder', () => {
       begin?.();
       return gate;
     });
-    const first = encoder.acquire(testImage(1));
+    const first = encoder.acquire(testImage(1), '');
     await begun;
     first.release();
-    const second = encoder.acquire(testImage(1));
+    const second = encoder.acquire(testImage(1), '');
     go?.();
     await encoder.settled();
     expect(second.embedding).not.toBeNull();
@@ -94,12 +94,12 @@ describe('image encoder', () => {
 
   it('drops nothing that is in use, however little may be kept', async () => {
     const encoder = create(EMBEDDING_BYTES);
-    const held = encoder.acquire(testImage(1));
+    const held = encoder.acquire(testImage(1), '');
     await use(encoder, 2);
     await use(encoder, 3);
     encoder.clear();
     expect(held.embedding).not.toBeNull();
-    expect(encoder.acquire(testImage(1)).embedding).toBe(held.embedding);
+    expect(encoder.acquire(testImage(1), '').embedding).toBe(held.embedding);
     expect(encoder.stats()).toEqual({ encoded: 3, hits: 1, idleBytes: 0 });
   });
 });

