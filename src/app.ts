@@ -1,11 +1,11 @@
 import { Hono } from 'hono';
-import { cors } from 'hono/cors';
 import type { Completer } from './completer.ts';
 import type { AppEnv, AppParts, StreamTiming } from './http/app-env.ts';
-import { apiKeyAuth } from './http/auth.ts';
 import { chatRoute } from './http/chat-route.ts';
 import type { ColdTiming } from './http/cold.ts';
 import { completionsRoute } from './http/completions-route.ts';
+import { METRICS_PATH } from './http/doors/auth.ts';
+import { type DoorOptions, openDoors } from './http/doors/doors.ts';
 import { abortedResponse, errorResponse } from './http/error-response.ts';
 import { healthRoute, pingRoute, versionRoute } from './http/health-route.ts';
 import { deleteJobRoute, jobRoute } from './http/job-routes.ts';
@@ -31,17 +31,13 @@ import {
 
 export type { AcceptedModels, AppEnv, AppEvent, ColdTiming, RequestLimits, StreamTiming };
 
-export interface AppOptions {
+export interface AppOptions extends DoorOptions {
   /** What answers: our engine or another OpenAI-compatible server. */
   readonly completer: Completer;
   /** What clients may call the model beside its own name, which answers bear; left out, nothing. */
   readonly models?: Partial<AcceptedModels>;
   /** Of the program, for `/version` and fingerprints of answers. */
   readonly version?: string;
-  /** Accepted API keys; left out, everyone is let in. */
-  readonly apiKeys?: readonly string[];
-  /** Web origins that may call from browsers, `'*'` for all; left out, none. */
-  readonly cors?: { readonly origins: '*' | readonly string[] };
   /** Bounds on one request; each has a default. */
   readonly limits?: Partial<RequestLimits>;
   /** When streams commit (2 s) and how long they stay silent (15 s). */
@@ -112,7 +108,7 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     { method: 'GET', path: '/version', handler: versionRoute(parts) },
   ];
   if (metrics !== null) {
-    routes.push({ method: 'GET', path: '/metrics', handler: metricsRoute(metrics) });
+    routes.push({ method: 'GET', path: METRICS_PATH, handler: metricsRoute(metrics) });
   }
   const openPaths = new Set(['/health/live', '/health/ready']);
   // Names by which clients and orchestrators of other servers ask the same.
@@ -120,7 +116,7 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     routes.push({ method: 'GET', path, handler: healthRoute(parts, 'ready') });
     openPaths.add(path);
   }
-  const probePaths = new Set([...openPaths, '/health/startup', '/metrics', '/replica/v1/status']);
+  const probePaths = new Set([...openPaths, '/health/startup', METRICS_PATH, '/replica/v1/status']);
   if (options.fleetKeys !== undefined) {
     // Signed, and so of no use to whoever has no key.
     for (const route of replicaRoutes(parts, replicaParts(completer, options.fleetKeys, clock))) {
@@ -138,8 +134,7 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
   app.use(requestId());
   app.use(requestEvents({ clock, completer, metrics, onEvent: options.onEvent, probePaths }));
-  if (options.cors !== undefined) app.use(corsFor(options.cors.origins));
-  if (options.apiKeys !== undefined) app.use(apiKeyAuth(options.apiKeys, openPaths));
+  for (const door of openDoors(options, clock, metrics, openPaths)) app.use(door);
   addRoutes(app, routes);
 
   app.onError((error, c) => {
@@ -147,23 +142,6 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     return errorResponse(toServeError(error), { path: c.req.path });
   });
   return app;
-}
-
-function corsFor(origins: '*' | readonly string[]): ReturnType<typeof cors> {
-  return cors({
-    origin: origins === '*' ? '*' : [...origins],
-    allowMethods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS'],
-    exposeHeaders: [
-      'x-request-id',
-      'x-session-id',
-      'x-should-retry',
-      'retry-after',
-      'retry-after-ms',
-      'location',
-      'preference-applied',
-    ],
-    maxAge: 86_400,
-  });
 }
 
 /** A plain path of its own: it is open to all, which a pattern or another route must not be. */

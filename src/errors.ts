@@ -16,12 +16,14 @@ export type ErrorCode =
   | 'image_too_large'
   | 'invalid_url'
   | 'invalid_api_key'
+  | 'forbidden'
   | 'not_found'
   | 'model_not_found'
   | 'method_not_allowed'
   | 'body_too_large'
   | 'unsupported_media_type'
   | 'queue_full'
+  | 'rate_limit_exceeded'
   | 'reader_stalled'
   | 'model_loading'
   | 'draining'
@@ -41,12 +43,14 @@ const CODES: Readonly<Record<ErrorCode, ErrorClass>> = {
   image_too_large: { status: 400, type: 'invalid_request_error', retryable: false },
   invalid_url: { status: 400, type: 'invalid_request_error', retryable: false },
   invalid_api_key: { status: 401, type: 'authentication_error', retryable: false },
+  forbidden: { status: 403, type: 'permission_error', retryable: false },
   not_found: { status: 404, type: 'invalid_request_error', retryable: false },
   model_not_found: { status: 404, type: 'invalid_request_error', retryable: false },
   method_not_allowed: { status: 405, type: 'invalid_request_error', retryable: false },
   body_too_large: { status: 413, type: 'invalid_request_error', retryable: false },
   unsupported_media_type: { status: 415, type: 'invalid_request_error', retryable: false },
   queue_full: { status: 429, type: 'rate_limit_error', retryable: true },
+  rate_limit_exceeded: { status: 429, type: 'rate_limit_error', retryable: true },
   reader_stalled: { status: 408, type: 'invalid_request_error', retryable: false },
   model_loading: { status: 503, type: 'server_error', retryable: true },
   draining: { status: 503, type: 'server_error', retryable: true },

@@ -1,8 +1,12 @@
+import type { ClientInfo } from '../../src/http/app-env.ts';
+
 /** What is used of Bun's HTTP server. */
 interface BunServer {
   readonly port: number;
   /** Sets after how many silent seconds the connection of a request is cut; 0 is never. */
   timeout(request: Request, seconds: number): void;
+  /** null once the connection is closed. */
+  requestIP(request: Request): { readonly address: string } | null;
   /** Stops listening; `true` cuts what still runs. */
   stop(cut?: boolean): Promise<void>;
 }
@@ -19,7 +23,9 @@ declare const Bun: {
 
 export interface BunServerOptions {
   /** Anything with a fetch handler, such as what createApp returns. */
-  readonly app: { fetch(request: Request): Response | Promise<Response> };
+  readonly app: {
+    fetch(request: Request, client?: ClientInfo): Response | Promise<Response>;
+  };
   /** 0 picks a free port. */
   readonly port: number;
   /** Address to listen on; the loopback address by default. */
@@ -55,7 +61,8 @@ export function startBunServer(options: BunServerOptions): RunningBunServer {
     fetch(request, self) {
       // Bun counts a handler that works, and says nothing yet, as idle.
       self.timeout(request, 0);
-      return app.fetch(request);
+      const client = self.requestIP(request);
+      return app.fetch(request, client === null ? {} : { clientAddress: client.address });
     },
   });
   let closing: Promise<void> | undefined;

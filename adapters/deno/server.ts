@@ -1,3 +1,5 @@
+import type { ClientInfo } from '../../src/http/app-env.ts';
+
 /** What is used of Deno's HTTP server. */
 interface DenoServer {
   readonly addr: { readonly hostname: string; readonly port: number };
@@ -12,13 +14,18 @@ declare const Deno: {
       readonly hostname: string;
       readonly onListen: () => void;
     },
-    handler: (request: Request) => Response | Promise<Response>,
+    handler: (
+      request: Request,
+      info: { readonly remoteAddr: { readonly hostname: string } },
+    ) => Response | Promise<Response>,
   ): DenoServer;
 };
 
 export interface DenoServerOptions {
   /** Anything with a fetch handler, such as what createApp returns. */
-  readonly app: { fetch(request: Request): Response | Promise<Response> };
+  readonly app: {
+    fetch(request: Request, client?: ClientInfo): Response | Promise<Response>;
+  };
   /** 0 picks a free port. */
   readonly port: number;
   /** Address to listen on; the loopback address by default. */
@@ -48,8 +55,9 @@ const DRAIN_MS = 30_000;
  */
 export function startDenoServer(options: DenoServerOptions): RunningDenoServer {
   const { app, port, host = '127.0.0.1', drain, drainMs = DRAIN_MS } = options;
-  const server = Deno.serve({ port, hostname: host, onListen: () => undefined }, (request) =>
-    app.fetch(request),
+  const server = Deno.serve(
+    { port, hostname: host, onListen: () => undefined },
+    (request, { remoteAddr }) => app.fetch(request, { clientAddress: remoteAddr.hostname }),
   );
   let closing: Promise<void> | undefined;
 

@@ -1,3 +1,5 @@
+import type { ClientInfo } from '../../src/http/app-env.ts';
+
 /** What a function URL or API Gateway sends of a request: version 2.0 of the payload, or 1.0 (REST APIs). */
 export type LambdaEvent = LambdaEventV2 | LambdaEventV1;
 
@@ -16,7 +18,7 @@ export interface LambdaEventV2 extends LambdaBody {
   readonly requestContext: {
     readonly domainName?: string;
     readonly stage?: string;
-    readonly http: { readonly method: string };
+    readonly http: { readonly method: string; readonly sourceIp?: string };
   };
 }
 
@@ -27,7 +29,10 @@ export interface LambdaEventV1 extends LambdaBody {
   readonly multiValueHeaders?: Values | null;
   /** Decoded, unlike those of version 2.0. */
   readonly multiValueQueryStringParameters?: Values | null;
-  readonly requestContext?: { readonly domainName?: string };
+  readonly requestContext?: {
+    readonly domainName?: string;
+    readonly identity?: { readonly sourceIp?: string };
+  };
 }
 
 type Values = Readonly<Record<string, readonly string[] | undefined>>;
@@ -44,6 +49,14 @@ export function requestOf(event: LambdaEvent, signal: AbortSignal): Request {
   const url = `https://${domain}${safePath}${query === '' ? '' : `?${query}`}`;
   const body = method === 'GET' || method === 'HEAD' ? null : bodyOf(event);
   return new Request(url, { method, headers, body, signal });
+}
+
+/** Who sent the request, by Lambda's own account. */
+export function clientOf(event: LambdaEvent): ClientInfo {
+  const address = isVersion2(event)
+    ? event.requestContext.http.sourceIp
+    : event.requestContext?.identity?.sourceIp;
+  return address === undefined ? {} : { clientAddress: address };
 }
 
 interface Head {

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
-import { type LambdaEvent, requestOf } from './event.ts';
+import type { ClientInfo } from '../../src/http/app-env.ts';
+import { clientOf, type LambdaEvent, requestOf } from './event.ts';
 
 /** What Lambda's Node.js runtime puts into the global scope. */
 declare const awslambda: {
@@ -23,7 +24,7 @@ interface ResponseHead {
 
 /** Anything with a fetch handler, such as what createApp returns. */
 export interface LambdaApp {
-  fetch(request: Request): Response | Promise<Response>;
+  fetch(request: Request, client?: ClientInfo): Response | Promise<Response>;
 }
 
 /**
@@ -46,7 +47,7 @@ export function createLambdaHandler(app: LambdaApp): LambdaHandler {
     try {
       const request = requestOf(event, abort.signal);
       request.headers.delete('prefer');
-      const response = await app.fetch(request);
+      const response = await app.fetch(request, clientOf(event));
       await send(response, responseStream, abort.signal);
     } finally {
       responseStream.off('close', onClose);

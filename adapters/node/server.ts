@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from 'node:net';
 import { getRequestListener, RequestError } from '@hono/node-server';
 import { ServeError } from '../../src/errors.ts';
+import type { ClientInfo } from '../../src/http/app-env.ts';
 import { errorResponse } from '../../src/http/error-response.ts';
 import type { FailureEvent } from '../../src/log/failure-record.ts';
 import { watchStalls } from './stall-watch.ts';
@@ -9,7 +10,9 @@ import { toServeError } from '../../src/openai/error-body.ts';
 
 export interface ServerOptions {
   /** Anything with a fetch handler, such as what createApp returns. */
-  readonly app: { fetch(request: Request): Response | Promise<Response> };
+  readonly app: {
+    fetch(request: Request, client?: ClientInfo): Response | Promise<Response>;
+  };
   /** 0 picks a free port. */
   readonly port: number;
   /** Address to listen on; the loopback address by default. */
@@ -49,7 +52,7 @@ const STALL_MS = 60_000;
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { app, port, host = '127.0.0.1', signal } = options;
   signal?.throwIfAborted();
-  const listener = getRequestListener((request) => app.fetch(request), {
+  const listener = getRequestListener(fetchOf(app), {
     // The process may host other code that relies on the standard classes.
     overrideGlobalObjects: false,
     errorHandler(error) {
@@ -93,6 +96,14 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const address = server.address() as AddressInfo;
   const name = address.family === 'IPv6' ? `[${address.address}]` : address.address;
   return { url: `http://${name}:${address.port}`, port: address.port, close };
+}
+
+/** The app told of who calls. */
+function fetchOf(app: ServerOptions['app']): Parameters<typeof getRequestListener>[0] {
+  return (request, { incoming }) => {
+    const address = 'socket' in incoming ? incoming.socket.remoteAddress : undefined;
+    return app.fetch(request, address === undefined ? {} : { clientAddress: address });
+  };
 }
 
 function listen(server: Server, port: number, host: string): Promise<void> {

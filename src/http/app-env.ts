@@ -9,12 +9,20 @@ import type { RequestTrace } from './request-events.ts';
 
 /** What middleware leaves on Hono's context for the routes. */
 export interface AppEnv {
+  /** What a server hands over beside the request; other members are the platform's own. */
+  Bindings: ClientInfo;
   Variables: {
     requestId: string;
     trace: RequestTrace;
-    /** Who was let in, see `apiKeyAuth`; absent where everyone is. */
+    /** Who was let in, see `keyAuth`; absent where everyone is. */
     tenant?: string;
   };
+}
+
+/** What a server knows of a request's sender. */
+export interface ClientInfo {
+  /** Address of the other end of the connection; absent where the server does not say. */
+  readonly clientAddress?: string;
 }
 
 /** What the routes work with; made once per app. */

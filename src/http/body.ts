@@ -15,10 +15,9 @@ export async function readJson(request: Request, limits: RequestLimits): Promise
  * @throws ServeError unsupported_media_type, body_too_large, invalid_request
  */
 export async function readOptionalJson(request: Request, limits: RequestLimits): Promise<unknown> {
-  const bytes = await readBytes(request, limits.maxBodyBytes);
-  if (bytes.length === 0) return {};
   checkContentType(request);
-  return parseJson(bytes, limits);
+  const bytes = await readBytes(request, limits.maxBodyBytes);
+  return bytes.length === 0 ? {} : parseJson(bytes, limits);
 }
 
 function parseJson(bytes: Uint8Array, limits: RequestLimits): unknown {

@@ -18,6 +18,8 @@ export interface ServingMetrics {
   meter(choiceCount: number, startedMs: number): CompletionMeter;
   /** Counts a request that has ended. */
   requestEnd(request: EndedRequest): void;
+  /** Counts a request that was refused at the door. */
+  refused(why: Refusal): void;
   /** All metrics in Prometheus' text format. */
   text(): string;
 }
@@ -39,6 +41,10 @@ export interface EndedRequest {
   /** What was asked for; null when no completion began. */
   readonly completion: object | null;
 }
+
+/** Why requests are refused before the routes see them. */
+const REFUSALS = ['host', 'wrong_keys', 'rate_requests', 'rate_tokens'] as const;
+export type Refusal = (typeof REFUSALS)[number];
 
 /** Seconds; the bounds that vLLM uses, so that its recording rules fit. */
 const TTFT_SECONDS = [
@@ -99,6 +105,11 @@ export function createServingMetrics(completer: Completer): ServingMetrics {
     'gemlet_http_requests_total',
     'HTTP requests that have ended.',
   );
+  const refusals = createLabelledCounter(
+    'gemlet_refused_requests_total',
+    'Requests refused before any work, by what was too much or not allowed.',
+    REFUSALS.map((reason) => ({ reason })),
+  );
   const state = createReading('gemlet_state', 'Whether the server is in this state.', 'gauge', () =>
     STATES.map((name) => ({
       labels: { state: name },
@@ -122,6 +133,7 @@ export function createServingMetrics(completer: Completer): ServingMetrics {
     answerTokens,
     successes,
     requests,
+    refusals,
     state,
   ];
 
@@ -181,6 +193,7 @@ export function createServingMetrics(completer: Completer): ServingMetrics {
       requests.add(1, { method: known, path, status: String(status), outcome });
       if (completion !== null && outcome === 'ok') e2e.observe(Math.max(0, e2eMs) / 1000);
     },
+    refused: (why) => refusals.add(1, { reason: why }),
     text: () => metricsText(families, { model_name: modelName(completer) }),
   };
 }

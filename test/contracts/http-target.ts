@@ -23,6 +23,7 @@ export interface EngineLoad {
 /** What every target serves with. */
 export const HTTP_CONTRACT = {
   apiKey: 'contract-key',
+  metricsKey: 'contract-metrics-key',
   origin: 'https://app.example',
   maxBodyBytes: 65_536,
   /** Long enough that an answer outgrows what sockets buffer. */
@@ -32,7 +33,7 @@ export const HTTP_CONTRACT = {
 /** Reads the engine's load from `/metrics`. */
 export async function loadFromMetrics(send: HttpTarget['send']): Promise<EngineLoad> {
   const response = await send('/metrics', {
-    headers: { authorization: `Bearer ${HTTP_CONTRACT.apiKey}` },
+    headers: { authorization: `Bearer ${HTTP_CONTRACT.metricsKey}` },
   });
   const text = await response.text();
   const read = (name: string): number => {

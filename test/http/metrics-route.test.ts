@@ -39,6 +39,7 @@ const FAMILIES: Readonly<Record<string, string>> = {
   'vllm:prompt_tokens_total': 'counter',
   'vllm:generation_tokens_total': 'counter',
   'vllm:request_success_total': 'counter',
+  gemlet_refused_requests_total: 'counter',
   gemlet_state: 'gauge',
 };
 
@@ -121,10 +122,10 @@ describe('GET /metrics', () => {
     expect(buckets.map(({ value }) => value).slice(0, 5)).toEqual([0, 0, 0, 1, 1]);
   });
 
-  it('leaves the engine out where there is none, and asks for the key', async () => {
-    const { send } = createAppHarness({ apiKeys: ['secret'] });
+  it('leaves the engine out where there is none, and asks for a key of its own', async () => {
+    const { send } = createAppHarness({ apiKeys: ['secret'], metricsKeys: ['for-counts'] });
     expect((await send('/metrics')).status).toBe(401);
-    const headers = { authorization: 'Bearer secret' };
+    const headers = { authorization: 'Bearer for-counts' };
     const text = await (await send('/metrics', undefined, { headers })).text();
     expect(text).not.toContain('num_requests_running');
     expect(text).toContain('gemlet_state{model_name=');

@@ -88,7 +88,12 @@ describe('a request log', () => {
 
   it('leaves out probes until they fail, and refuses to name what stands in a path', async () => {
     const { log, records } = open();
-    const { send } = createAppHarness({ onEvent: log, apiKeys: ['a-key'], pingPath: '/ping' });
+    const { send } = createAppHarness({
+      onEvent: log,
+      apiKeys: ['a-key'],
+      metricsKeys: ['a-key'],
+      pingPath: '/ping',
+    });
     const headers = { authorization: 'Bearer a-key' };
     for (const path of ['/health/live', '/health/ready', '/health/startup', '/metrics', '/ping']) {
       expect((await send(path, undefined, { headers })).status).toBe(200);

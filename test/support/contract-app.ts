@@ -11,10 +11,11 @@ const STEPS_A_TURN = 32;
 export function createContractApp(
   completer: Completer = createContractCompleter(),
 ): ReturnType<typeof createApp> {
-  const { apiKey, origin, maxBodyBytes } = HTTP_CONTRACT;
+  const { apiKey, metricsKey, origin, maxBodyBytes } = HTTP_CONTRACT;
   return createApp({
     completer,
     apiKeys: [apiKey],
+    metricsKeys: [metricsKey],
     cors: { origins: [origin] },
     limits: { maxBodyBytes },
   });

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { createApp } from '../../src/app.ts';
-import { createStubCompleter } from '../support/stub-completer.ts';
+import { createApp } from '../../../src/app.ts';
+import { createStubCompleter } from '../../support/stub-completer.ts';
 
 const completer = createStubCompleter();
 const app = createApp({
@@ -90,6 +90,31 @@ describe('API keys', () => {
   it('cannot be an empty list or an empty string', () => {
     expect(() => createApp({ completer, apiKeys: [] })).toThrow(TypeError);
     expect(() => createApp({ completer, apiKeys: ['a', ' '] })).toThrow(TypeError);
+    expect(() => createApp({ completer, apiKeys: ['sha256:12'] })).toThrow('64 hex digits');
+  });
+
+  it('may be given as digests, which open nothing themselves', async () => {
+    const hashed = `sha256:${createHash('sha256').update('alpha').digest('hex')}`;
+    const closed = createApp({ completer, apiKeys: [hashed] });
+    const status = async (key: string): Promise<number> =>
+      (await closed.request('/v1/models', { headers: { authorization: `Bearer ${key}` } })).status;
+    expect(await status('alpha')).toBe(200);
+    expect(await status(hashed)).toBe(401);
+    expect(await status(hashed.slice('sha256:'.length))).toBe(401);
+  });
+
+  it('may change while the server runs, and without any nobody is let in', async () => {
+    let keys: readonly string[] = ['old'];
+    const changing = createApp({ completer, apiKeys: () => keys });
+    const status = async (key: string): Promise<number> =>
+      (await changing.request('/v1/models', { headers: { 'x-api-key': key } })).status;
+    expect([await status('old'), await status('new')]).toEqual([200, 401]);
+    keys = ['new'];
+    expect([await status('old'), await status('new')]).toEqual([401, 200]);
+    keys = [];
+    const response = await changing.request('/v1/models', { headers: { 'x-api-key': 'new' } });
+    expect(response.status).toBe(401);
+    expect(await response.text()).toContain('answers its gateways only');
   });
 });
 
