@@ -6,7 +6,8 @@ that has its cache; answers of a replica that is lost go on at another one.
 
 Fleet
       --replica <url>        address of a replica; may be given several times
-      --fleet-key <key>      shared with the replicas, 16 characters or more;
+      --fleet-key <key>, --fleet-key-file <f>
+                             shared with the replicas, 16 characters or more;
                              the first of several signs, replicas take them all
       --affinity <kind>      pool (default): own replicas, each with its address;
                              runpod, modal, baseten, or cookie (Cloud Run, Azure):
@@ -32,4 +33,7 @@ Instead of a fleet
 Starting and network, as in gemlet serve
       --hold <s>, --ping <path>, --drain-timeout <s>, --stall-timeout <s>,
       --image-timeout <s>, --image-megapixels <n>, --log <format>, --alias <name>, --any-model
-  -p, --port <port>, --host <address>, --api-key <key>, --cors <origin>`;
+  -p, --port <port>, --host <address>, --cors <origin>, --api-key <key>,
+      --api-key-file <f>, --metrics-key <key>, --metrics-key-file <f>,
+      --allow-anyone, --allow-host <name>, --rate-requests <n>,
+      --rate-tokens <n>, --wrong-keys <n>, --proxies <n>`;

@@ -2,11 +2,11 @@ import type { Affinity } from '../../src/fleet/affinity.ts';
 import { createCookieAffinity } from '../../src/fleet/cookie.ts';
 import { createHashedHeader } from '../../src/fleet/hashed-header.ts';
 import { createPool } from '../../src/fleet/pool.ts';
-import { checkFleetKeys } from '../../src/fleet/signing.ts';
 import { createTokenEcho } from '../../src/fleet/token-echo.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import type { GatewayOptions } from '../node/create-gateway.ts';
 import type { UpstreamOptions } from '../node/open-upstream.ts';
+import { FLEET_KEY_FILE, fleetKeysOf } from './doors/door-options.ts';
 import {
   SERVER_FLAGS,
   SERVER_LISTS,
@@ -38,6 +38,7 @@ export function parseGatewayOptions(
   const options = readOptions(args, environment, {
     texts: [
       ...SERVER_FLAGS,
+      FLEET_KEY_FILE,
       'affinity',
       'bundle',
       'name',
@@ -54,7 +55,8 @@ export function parseGatewayOptions(
   });
   const { positionals } = options;
   if (positionals.length > 0) throw new UsageError(`"${positionals[0]}" is one argument too many.`);
-  const common = serverOptions(options, environment);
+  const fleetKeys = fleetKeysOf(options, environment);
+  const common = serverOptions(options, environment, { fleetKeys, isReplica: false });
   const upstreamKey = options.text('upstream-key');
   const server = {
     ...common,
@@ -74,7 +76,11 @@ export function parseGatewayOptions(
     return { ...server, target: upstreamOf(options, url, common.pictures), addresses: [url] };
   }
   refuse(options, OF_UPSTREAMS, '--replica', 'an --upstream');
-  return { ...server, target: fleetOf(options, replicas, common.pictures), addresses: replicas };
+  return {
+    ...server,
+    target: fleetOf(options, replicas, common.pictures, fleetKeys),
+    addresses: replicas,
+  };
 }
 
 /** What one target has and the other would silently do without. */
@@ -104,19 +110,18 @@ function fleetOf(
   options: OptionReader,
   replicas: readonly string[],
   pictures: ServerSettings['pictures'],
+  keys: readonly string[],
 ): Extract<GatewaySettings['target'], { type: 'fleet' }> {
   if (replicas.length === 0) {
     throw new UsageError(
       'Say where requests go: gemlet gateway --replica http://host:8787, or --upstream.',
     );
   }
-  const keys = options.list('fleet-key');
   if (keys.length === 0) {
     throw new UsageError(
-      'Say which key the replicas were started with: --fleet-key, or GEMLET_FLEET_KEY.',
+      'Say which key the replicas were started with: --fleet-key, --fleet-key-file or GEMLET_FLEET_KEY.',
     );
   }
-  checkFleetKeys(keys);
   const kind = options.choice('affinity', AFFINITIES) ?? 'pool';
   const headers = headersOf(options, 'replica-header');
   const gateway: GatewayOptions = {

@@ -3,21 +3,24 @@ import type { RequestLog } from '../../src/log/request-log.ts';
 import { createGateway } from '../node/create-gateway.ts';
 import { openUpstream } from '../node/open-upstream.ts';
 import { startServer } from '../node/server.ts';
+import { openKeys } from './doors/open-keys.ts';
+import { startNotices } from './doors/start-notices.ts';
 import type { GatewaySettings } from './gateway-options.ts';
-import { appOf, LOOPBACK, openLog, write } from './serve.ts';
+import { appOf, openLog, write } from './serve.ts';
 import { packageVersion } from './version.ts';
 
 /** Listens and passes prompts on to replicas until SIGTERM or SIGINT, then drains. */
 export async function gateway(settings: GatewaySettings): Promise<void> {
-  const { port, host, apiKeys, drainMs, stallMs, addresses } = settings;
+  const { port, host, drainMs, stallMs, addresses } = settings;
   const stop = new AbortController();
   const onSignal = (): void => stop.abort();
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
   const log = openLog(settings);
   const completer = await openTarget(settings, log);
+  const keys = openKeys(settings, log);
   try {
     const server = await startServer({
-      app: appOf(completer, settings, log),
+      app: appOf(completer, settings, log, keys.doors),
       onEvent: log,
       port,
       host,
@@ -27,9 +30,7 @@ export async function gateway(settings: GatewaySettings): Promise<void> {
     });
     try {
       write(`gemlet ${packageVersion()}: gateway on ${server.url}, to ${addresses.join(', ')}`);
-      if (apiKeys.length === 0 && !LOOPBACK.has(host)) {
-        write('Anyone who reaches this machine may use the model. Set --api-key to change that.');
-      }
+      for (const line of startNotices(settings, process.versions.node)) write(line);
       if (!stop.signal.aborted) {
         await new Promise((resolve) =>
           stop.signal.addEventListener('abort', resolve, { once: true }),
@@ -40,6 +41,7 @@ export async function gateway(settings: GatewaySettings): Promise<void> {
       await server.close();
     }
   } finally {
+    keys.close();
     await completer.close();
     process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
   }

@@ -81,16 +81,34 @@ Starting
 
 Network
   -p, --port <port>        0 picks a free one (default: 8787; also PORT)
-      --host <address>     0.0.0.0 lets other machines in (default: 127.0.0.1)
-      --api-key <key>      ask for this key on every route but the health
-                           checks; may be given several times
+      --host <address>     0.0.0.0 lets other machines in, which takes a key, or
+                           --allow-anyone (default: 127.0.0.1)
+      --api-key <key>      ask for this key on every route but the health checks;
+                           may be given several times; 16 characters or more where
+                           other machines can connect; sha256:<hex> is a key's digest
+      --api-key-file <f>   keys from a file, one a line, read again when it changes
+                           and on SIGHUP; no list of processes shows them
+      --metrics-key <key>, --metrics-key-file <f>
+                           keys that read /metrics, which keys of clients do not
+      --allow-anyone       serve other machines without keys
+      --allow-host <name>  without keys, a name that requests may come under, beside
+                           localhost and addresses; *.example.org, or * for all
+      --rate-requests <n>, --rate-tokens <n>
+                           requests, and tokens in and out, of one key a minute
+                           (default: any)
+      --wrong-keys <n>     different wrong keys of one address that are looked at in
+                           a minute (default: 30; 0 all)
+      --proxies <n>        reverse proxies in front: a client's address is so many
+                           from the right in x-forwarded-for (default: 0)
       --cors <origin>      let web pages of this origin call; * for all
       --log <format>       a line on stdout for each request and failure, never
                            with prompts or keys: json, pretty or off (default:
                            pretty on a terminal, else json); health checks and
                            metrics are left out unless they fail
-      --fleet-key <key>    let gateways that share this key (16 characters or
-                           more) send prompts; may be given several times`;
+      --fleet-key <key>, --fleet-key-file <f>
+                           let gateways that share this key (16 characters or
+                           more) send prompts; may be given several times. Without
+                           API keys other machines' clients are not let in then`;
 
 export const INSPECT_HELP = `gemlet inspect <model> [options]
 

@@ -1,8 +1,16 @@
-import { checkFleetKeys } from '../../src/fleet/signing.ts';
 import { LOG_FORMATS, type LogFormat } from '../../src/log/format.ts';
 import { DEFAULT_IMAGE_LIMITS } from '../../src/image/sniff.ts';
 import type { EngineOptions } from '../node/create-engine.ts';
 import type { PicturePoolOptions } from '../node/pictures/pool.ts';
+import {
+  DOOR_FLAGS,
+  DOOR_LISTS,
+  DOOR_SWITCHES,
+  doorOptions,
+  type DoorSettings,
+  FLEET_KEY_FILE,
+  fleetKeysOf,
+} from './doors/door-options.ts';
 import {
   type Environment,
   type OptionReader,
@@ -11,10 +19,9 @@ import {
   wholeNumber,
 } from './read-options.ts';
 
-export interface ServerSettings {
+export interface ServerSettings extends DoorSettings {
   readonly port: number;
   readonly host: string;
-  readonly apiKeys: readonly string[];
   readonly corsOrigins: readonly string[];
   /** Other names that clients may call the model by. */
   readonly aliases: readonly string[];
@@ -73,9 +80,10 @@ export const SERVER_FLAGS: readonly string[] = [
   'stall-timeout',
   'image-timeout',
   'image-megapixels',
+  ...DOOR_FLAGS,
 ];
-export const SERVER_LISTS: readonly string[] = ['api-key', 'cors', 'alias'];
-export const SERVER_SWITCHES: readonly string[] = ['any-model'];
+export const SERVER_LISTS: readonly string[] = [...DOOR_LISTS, 'cors', 'alias'];
+export const SERVER_SWITCHES: readonly string[] = [...DOOR_SWITCHES, 'any-model'];
 
 const ENGINE_FLAGS = [
   'model',
@@ -102,7 +110,7 @@ const ENGINE_FLAGS = [
 /** @throws UsageError */
 export function parseServeOptions(args: readonly string[], environment: Environment): ServeOptions {
   const options = readOptions(args, environment, {
-    texts: [...SERVER_FLAGS, ...ENGINE_FLAGS, 'load', 'idle-unload'],
+    texts: [...SERVER_FLAGS, ...ENGINE_FLAGS, FLEET_KEY_FILE, 'load', 'idle-unload'],
     lists: [...SERVER_LISTS, 'fleet-key'],
     switches: [...SERVER_SWITCHES, 'speculate'],
     short: { model: 'm', port: 'p' },
@@ -133,12 +141,16 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     prefillBudgetMs: options.number('prefill-budget', 1, Number.MAX_SAFE_INTEGER),
     speculates: options.isOn('speculate'),
   });
-  const server = serverOptions(options, environment);
+  const fleetKeys = fleetKeysOf(options, environment);
+  const server = serverOptions(options, environment, {
+    fleetKeys,
+    isReplica: fleetKeys.length > 0,
+  });
   return {
     engine,
     ...server,
     secrets: [...server.secrets, ...(engine.token === undefined ? [] : [engine.token])],
-    fleetKeys: fleetKeys(options.list('fleet-key')),
+    fleetKeys,
     load: options.choice('load', ['eager', 'lazy']) ?? 'eager',
     idleUnloadMs: options.milliseconds('idle-unload', 1),
   };
@@ -162,15 +174,18 @@ function stallTimeout(options: OptionReader): number | null {
   return ms === 0 ? Number.POSITIVE_INFINITY : ms;
 }
 
-function fleetKeys(keys: readonly string[]): readonly string[] {
-  if (keys.length > 0) checkFleetKeys(keys);
-  return keys;
-}
-
-/** Options of everything that listens. @throws UsageError */
-export function serverOptions(options: OptionReader, environment: Environment): ServerSettings {
-  const apiKeys = options.list('api-key');
-  if (apiKeys.some((key) => key === '')) throw new UsageError('--api-key must not be empty.');
+/**
+ * Options of everything that listens.
+ * @param fleet its keys, and whether gateways that have them may come
+ * @throws UsageError
+ */
+export function serverOptions(
+  options: OptionReader,
+  environment: Environment,
+  fleet: { readonly fleetKeys: readonly string[]; readonly isReplica: boolean },
+): ServerSettings {
+  const host = options.text('host') ?? '127.0.0.1';
+  const doors = doorOptions(options, environment, host, fleet.isReplica);
   const aliases = options.list('alias');
   if (aliases.some((name) => name === '')) throw new UsageError('--alias must not be empty.');
   return {
@@ -178,8 +193,8 @@ export function serverOptions(options: OptionReader, environment: Environment): 
       options.number('port', 0, MAX_PORT) ??
       wholeNumber('PORT', environment['PORT'], 0, MAX_PORT) ??
       DEFAULT_PORT,
-    host: options.text('host') ?? '127.0.0.1',
-    apiKeys,
+    host,
+    ...doors,
     corsOrigins: options.list('cors'),
     aliases,
     acceptsAnyModel: options.isOn('any-model') ?? false,
@@ -188,8 +203,9 @@ export function serverOptions(options: OptionReader, environment: Environment): 
     drainMs: options.milliseconds('drain-timeout', 1) ?? DEFAULT_DRAIN_MS,
     log: options.choice('log', LOG_FORMATS) ?? null,
     secrets: [
-      ...apiKeys,
-      ...options.list('fleet-key'),
+      ...doors.apiKeys,
+      ...doors.metricsKeys,
+      ...fleet.fleetKeys,
       ...SECRET_VARIABLES.flatMap((name) => environment[name] ?? []),
     ],
     stallMs: stallTimeout(options),

@@ -2,18 +2,19 @@ import { relative } from 'node:path';
 import { createApp } from '../../src/app.ts';
 import type { Completer } from '../../src/completer.ts';
 import { ServeError } from '../../src/errors.ts';
+import type { DoorOptions } from '../../src/http/doors/doors.ts';
 import type { LoadEvent } from '../../src/lazy-completer.ts';
 import { createRequestLog, type RequestLog } from '../../src/log/request-log.ts';
 import { createStreamWriter } from '../../src/log/stream-writer.ts';
 import { createLazyEngine, type LazyEngine } from '../node/create-lazy-engine.ts';
 import { DEMO_MODEL, demoModelFolder } from '../node/open-source.ts';
 import { startServer } from '../node/server.ts';
+import { openKeys } from './doors/open-keys.ts';
+import { startNotices } from './doors/start-notices.ts';
 import { memoryText } from './memory-text.ts';
 import type { ServeOptions, ServerSettings } from './options.ts';
 import { UsageError } from './read-options.ts';
 import { packageVersion } from './version.ts';
-
-export const LOOPBACK: ReadonlySet<string> = new Set(['127.0.0.1', 'localhost', '::1']);
 
 /** Listens, loads the model, serves it until SIGTERM or SIGINT, then drains. */
 export async function serve(options: ServeOptions): Promise<void> {
@@ -38,9 +39,10 @@ export async function serve(options: ServeOptions): Promise<void> {
       log(event);
     },
   });
+  const keys = openKeys(options, log);
   try {
     const server = await startServer({
-      app: appOf(completer, options, log),
+      app: appOf(completer, options, log, keys.doors),
       onEvent: log,
       port,
       host,
@@ -52,9 +54,7 @@ export async function serve(options: ServeOptions): Promise<void> {
       const { url } = server;
       const plan = isLazy ? `${model} is loaded by the first request` : `loading ${model} ...`;
       write(`gemlet ${packageVersion()}: listening on ${url}, ${plan}`);
-      if (apiKeys.length === 0 && !LOOPBACK.has(host)) {
-        write('Anyone who reaches this machine may use the model. Set --api-key to change that.');
-      }
+      for (const line of startNotices(options, process.versions.node)) write(line);
       // A lazy server reads the model's small files, so that what cannot be loaded is seen at once.
       await (isLazy ? completer.describe(stop.signal) : completer.ready(stop.signal));
       isReady = true;
@@ -73,6 +73,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     // What clients are not told: why the load failed.
     throw ServeError.is(error) && error.cause !== undefined ? error.cause : error;
   } finally {
+    keys.close();
     await completer.close();
     process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
   }
@@ -83,15 +84,15 @@ export function appOf(
   completer: Completer,
   options: ServerSettings & { readonly fleetKeys?: readonly string[] },
   onEvent: RequestLog,
+  doors: DoorOptions,
 ): ReturnType<typeof createApp> {
-  const { apiKeys, corsOrigins, aliases, acceptsAnyModel, holdMs, pingPath } = options;
-  const { fleetKeys = [] } = options;
+  const { corsOrigins, aliases, acceptsAnyModel, holdMs, pingPath, fleetKeys = [] } = options;
   return createApp({
     completer,
     onEvent,
     version: packageVersion(),
     models: { aliases, acceptsAny: acceptsAnyModel },
-    ...(apiKeys.length === 0 ? {} : { apiKeys }),
+    ...doors,
     ...(corsOrigins.length === 0
       ? {}
       : { cors: { origins: corsOrigins.includes('*') ? '*' : corsOrigins } }),

@@ -83,7 +83,8 @@ export function createIsolate(env: WorkerEnv): Isolate {
       const completer = withPendingWork(remote, pending);
       const app = createApp({
         completer,
-        ...(settings.apiKeys === null ? {} : { apiKeys: settings.apiKeys }),
+        // Without keys it is open on purpose, under whatever name it was given.
+        ...(settings.apiKeys === null ? { allowedHosts: '*' } : { apiKeys: settings.apiKeys }),
         cors: { origins: settings.corsOrigins },
         limits: { maxBodyBytes: settings.maxBodyBytes },
         // Counts of one isolate of many tell nothing.

@@ -68,8 +68,8 @@ const list = z.pipe(
 const replicas = list.check(
   z.refine((urls) => urls.length > 0 && urls.every(isBaseUrl), 'must be URLs such as https://host'),
 );
-const keys = list.check(z.refine((items) => items.length > 0, 'must hold at least one key'));
-const fleetKeys = keys.check(
+const keys = list.check(
+  z.refine((items) => items.length > 0, 'must hold at least one key'),
   z.refine((items) => items.every((key) => key.length >= 16), 'must be 16 characters or longer'),
 );
 const folder = z
@@ -107,7 +107,7 @@ const schema = z.object({
   REPLICAS: replicas,
   AFFINITY: z.optional(z.enum(AFFINITIES, `must be one of ${AFFINITIES.join(', ')}`)),
   REPLICA_HEADERS: z.optional(headers),
-  FLEET_KEYS: fleetKeys,
+  FLEET_KEYS: keys,
   API_KEYS: z.optional(keys),
   ALLOW_ANYONE: z.optional(flag),
   CORS_ORIGINS: z.optional(list),

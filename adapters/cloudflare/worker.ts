@@ -4,6 +4,7 @@ import { errorLevel } from '../../src/log/request-record.ts';
 import { createRequestLog } from '../../src/log/request-log.ts';
 import { toServeError } from '../../src/openai/error-body.ts';
 import type { ExecutionContextLike, MessageBatchLike, WorkerEnv } from './bindings.ts';
+import { callerName } from './caller.ts';
 import { captionAll } from './caption-queue.ts';
 import { createIsolate, type Isolate } from './isolate.ts';
 
@@ -16,8 +17,8 @@ let isolate: Isolate | undefined;
 export default {
   async fetch(request: Request, env: WorkerEnv, context: ExecutionContextLike): Promise<Response> {
     try {
-      await refuseFrequent(request, env);
       isolate ??= createIsolate(env);
+      await refuseFrequent(request, env, isolate);
       const gateway = isolate.open();
       const answering = gateway.fetch(withoutPrefer(request));
       // A client that leaves takes the event with it, and sessions and replicas could not be freed.
@@ -52,15 +53,20 @@ export default {
   },
 };
 
-/** @throws ServeError queue_full */
-async function refuseFrequent(request: Request, env: WorkerEnv): Promise<void> {
-  if (env.LIMITER === undefined) return;
-  const key = request.headers.get('cf-connecting-ip') ?? '';
-  const { success } = await env.LIMITER.limit({ key });
+/** @throws ServeError rate_limit_exceeded */
+async function refuseFrequent(
+  { headers }: Request,
+  { LIMITER: limiter }: WorkerEnv,
+  { settings }: Isolate,
+): Promise<void> {
+  if (limiter === undefined) return;
+  const { success } = await limiter.limit({ key: await callerName(headers, settings.apiKeys) });
   if (success) return;
-  throw new ServeError('queue_full', 'Too many requests from your address. Retry later.', {
-    retryAfterMs: 10_000,
-  });
+  throw new ServeError(
+    'rate_limit_exceeded',
+    'Too many requests with your API key, or without a right one from your address. Retry later.',
+    { retryAfterMs: 10_000 },
+  );
 }
 
 /** An isolate may go once an answer is sent, so answers come at once instead of as jobs. */

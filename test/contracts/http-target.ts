@@ -22,8 +22,8 @@ export interface EngineLoad {
 
 /** What every target serves with. */
 export const HTTP_CONTRACT = {
-  apiKey: 'contract-key',
-  metricsKey: 'contract-metrics-key',
+  apiKey: 'contract-key-of-clients',
+  metricsKey: 'contract-key-of-metrics',
   origin: 'https://app.example',
   maxBodyBytes: 65_536,
   /** Long enough that an answer outgrows what sockets buffer. */

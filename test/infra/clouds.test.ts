@@ -57,7 +57,12 @@ describe('infra/runpod/endpoint.json', () => {
     ['with one', writtenText(deployPlan(`${RUNPOD} --gpu ADA_24 --fleet --region EU-RO-1`))],
   ])('is what RunPod takes, %s', async (_, text) => {
     const { env, ports, workers, scaling } = runpodBody.parse(JSON.parse(text));
-    const { pingPath, port, engine, drainMs } = serveWith(env);
+    // The image listens to other machines.
+    const settings = serveWith({ GEMLET_HOST: '0.0.0.0', ...env });
+    const { pingPath, port, engine, drainMs, isOpen, allowedHosts } = settings;
+    // Behind a gateway clients have no business here; else RunPod asks for its key.
+    const isFleet = env['GEMLET_FLEET_KEY'] !== undefined;
+    expect([isOpen, allowedHosts]).toEqual(isFleet ? [false, []] : [true, ['*']]);
     expect(port).toBe(Number(env['PORT_HEALTH']));
     expect(ports).toEqual([`${port}/http`]);
     expect(pingPath).toBe(env['HEALTH_CHECK_PATH']);
@@ -133,7 +138,10 @@ describe('infra/modal/app.py', () => {
     expect(server).toMatchObject({ gpu: 'L4', target_concurrency: 6, min_containers: 0 });
     const own = ['APP', 'IMAGE', 'GPU', 'MAX', 'REGION', 'SECRET'].map((name) => `GEMLET_${name}`);
     const forServer = Object.entries(server.env).filter(([name]) => !own.includes(name));
-    const { host, port, engine, drainMs } = serveWith(Object.fromEntries(forServer));
+    const { host, port, engine, drainMs } = serveWith({
+      ...Object.fromEntries(forServer),
+      GEMLET_API_KEY: 'from-the-secret-of-modal',
+    });
     expect([host, port]).toEqual(['0.0.0.0', server['port']]);
     expect(engine).toMatchObject({ model: 's3://bucket/gemma', slots: 6 });
     expect(Number(server['exit_grace_period']) * 1000).toBeGreaterThan(drainMs);
@@ -314,7 +322,7 @@ describe('infra/aws/template.yaml', () => {
   it('has an entry that answers, with what the environment says', async () => {
     vi.stubEnv('GEMLET_REPLICA', 'http://127.0.0.1:9');
     vi.stubEnv('GEMLET_FLEET_KEY', 'a-key-of-a-fleet-of-one');
-    vi.stubEnv('GEMLET_API_KEY', 'secret');
+    vi.stubEnv('GEMLET_API_KEY', 'a-key-of-the-clients');
     const lambda = await startFakeLambda(async () => {
       const { handler } = await import('../../adapters/cli/lambda-main.ts');
       return handler;

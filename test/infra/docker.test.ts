@@ -96,7 +96,8 @@ describe.each(FILES)('infra/docker/%s', (name) => {
       string,
       string
     >;
-    const { host, port } = serveWith(environment);
+    expect(() => serveWith(environment)).toThrow('or say --allow-anyone');
+    const { host, port } = serveWith({ ...environment, GEMLET_API_KEY: 'a-key-of-the-clients' });
     expect(host).toBe('0.0.0.0');
     expect(texts(final, 'EXPOSE')).toEqual([String(port)]);
   });
@@ -174,7 +175,7 @@ interface ComposeService {
 describe('infra/docker/compose.yaml', () => {
   const variables: Readonly<Record<string, string>> = {
     GEMLET_FLEET_KEY: 'a-key-of-a-fleet-of-two',
-    GEMLET_API_KEY: 'secret',
+    GEMLET_API_KEY: 'a-key-of-the-clients',
     MODEL_FOLDER: '/models/gemma',
   };
   const text = infraFile('docker/compose.yaml').replaceAll(
@@ -193,9 +194,9 @@ describe('infra/docker/compose.yaml', () => {
     expect(urls.length).toBeGreaterThan(1);
     expect(gateway?.command).toEqual(['gateway']);
     expect(gateway?.environment['GEMLET_REPLICA']?.split(',')).toEqual(urls);
-    const settings = parseGatewayOptions([], gateway?.environment ?? {});
+    const settings = parseGatewayOptions(['--host', '0.0.0.0'], gateway?.environment ?? {});
     expect(settings.addresses).toEqual(urls);
-    expect(settings.apiKeys).toEqual(['secret']);
+    expect(settings.apiKeys).toEqual(['a-key-of-the-clients']);
     expect(gateway?.ports).toEqual(['8787:8787']);
     for (const { ports } of Object.values(replicas)) expect(ports).toBeUndefined();
   });
@@ -203,7 +204,10 @@ describe('infra/docker/compose.yaml', () => {
   it('gives replicas settings that they understand, one key and one place for pages', () => {
     for (const { command, environment, volumes: mounts, ...rest } of Object.values(replicas)) {
       expect(command).toEqual(['serve']);
-      const { engine, fleetKeys, drainMs } = serveWith(environment);
+      const settings = serveWith({ GEMLET_HOST: '0.0.0.0', ...environment });
+      const { engine, fleetKeys, drainMs } = settings;
+      // Gateways alone: others in the network get nothing.
+      expect([settings.isPublic, settings.isOpen]).toEqual([true, false]);
       expect(fleetKeys).toEqual([gateway?.environment['GEMLET_FLEET_KEY']]);
       expect(mounts).toEqual([`/models/gemma:${engine.model}:ro`, `kv:${engine.kvStore}`]);
       expect(Number.parseInt(rest.stop_grace_period, 10) * 1000).toBeGreaterThan(drainMs);

@@ -37,7 +37,7 @@ export interface EdgeFleetOptions extends LocalWorkerOptions {
 }
 
 const BUNDLE = 'models/edge';
-export const EDGE_KEY = 'key-of-a-client';
+export const EDGE_KEY = 'the-key-of-a-client';
 const FLEET_KEY = 'a key of the fleet for tests';
 
 export async function startEdgeFleet(options: EdgeFleetOptions = {}): Promise<EdgeFleet> {

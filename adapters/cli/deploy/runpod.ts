@@ -14,11 +14,11 @@ export function runpodPlan(options: DeployOptions): Plan {
   const usesS3 = [model, kvStore].some((where) => where?.startsWith('s3://'));
   const {
     gpu: pools,
-    env,
+    env: { GEMLET_ALLOW_ANYONE, GEMLET_ALLOW_HOST, ...env },
     ...body
   } = JSON.parse(infraText('runpod/endpoint.json')) as {
     readonly gpu: object;
-    readonly env: object;
+    readonly env: Readonly<Record<string, string>>;
   };
   const request = {
     ...body,
@@ -30,7 +30,10 @@ export function runpodPlan(options: DeployOptions): Plan {
       GEMLET_SLOTS: String(slots),
       GEMLET_QUEUE: String(queueOf(slots)),
       ...(kvStore === null ? {} : { GEMLET_KV_STORE: kvStore }),
-      ...(isFleet ? { GEMLET_FLEET_KEY: '{{ RUNPOD_SECRET_gemlet_fleet_key }}' } : {}),
+      // RunPod asks callers for its own key; behind a gateway nobody else is let in.
+      ...(isFleet
+        ? { GEMLET_FLEET_KEY: '{{ RUNPOD_SECRET_gemlet_fleet_key }}' }
+        : { GEMLET_ALLOW_ANYONE, GEMLET_ALLOW_HOST }),
       ...(usesS3
         ? {
             AWS_ACCESS_KEY_ID: '{{ RUNPOD_SECRET_gemlet_s3_key_id }}',

@@ -76,6 +76,7 @@ describe('gemlet', () => {
   it.each([
     [['sevre'], 2, 'There is no command "sevre".'],
     [['serve', '--port', 'x'], 2, '--port must be a whole number'],
+    [['serve', '--port=0', '--host=0.0.0.0'], 2, 'or say --allow-anyone'],
     [['serve', '--port=0', '--model', './nowhere'], 1, 'There is no model at ./nowhere'],
     [['serve', '--port=0', '--load=lazy', '--model', './nowhere'], 1, 'There is no model at'],
     [['serve', '--port=0', '--context', '5000'], 1, 'The context must be 2 to 4096 tokens'],

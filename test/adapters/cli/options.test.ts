@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { parseInspectOptions, parseServeOptions } from '../../../adapters/cli/options.ts';
 import { UsageError } from '../../../adapters/cli/read-options.ts';
 
+const NO_FILES = { api: { given: [], file: null }, metrics: { given: [], file: null } };
+
 const speculates = (value: string) =>
   parseServeOptions([], { GEMLET_SPECULATE: value }).engine.speculates;
 
@@ -17,6 +19,14 @@ describe('options of serve', () => {
       port: 8787,
       host: '127.0.0.1',
       apiKeys: [],
+      metricsKeys: [],
+      keySources: NO_FILES,
+      isPublic: false,
+      isOpen: true,
+      allowedHosts: [],
+      rates: { requestsPerMinute: null, tokensPerMinute: null },
+      wrongKeysPerMinute: null,
+      proxies: 0,
       corsOrigins: [],
       fleetKeys: [],
       load: 'eager',
@@ -35,7 +45,7 @@ describe('options of serve', () => {
 
   it('reads every option, and the model also as the first word', () => {
     const args =
-      '--model m --name n --port 1 --host h --api-key a --api-key b --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --prefill-budget 100 --speculate --stall-timeout 30 --image-timeout 5 --image-megapixels 50 --max-concurrent 5 --load lazy --idle-unload 600 --hold 0 --ping /ping --alias gpt-4o --alias gemma --any-model --log pretty --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
+      '--model m --name n --port 1 --host h --api-key the-first-of-two-keys --api-key the-second-of-two-keys --metrics-key a-key-for-metrics --allow-host gpu.lan --rate-requests 60 --rate-tokens 9000 --wrong-keys 0 --proxies 1 --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --prefill-budget 100 --speculate --stall-timeout 30 --image-timeout 5 --image-megapixels 50 --max-concurrent 5 --load lazy --idle-unload 600 --hold 0 --ping /ping --alias gpt-4o --alias gemma --any-model --log pretty --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
     expect(parseServeOptions(args.split(' '), {})).toEqual({
       engine: {
         model: 'm',
@@ -58,7 +68,18 @@ describe('options of serve', () => {
       },
       port: 1,
       host: 'h',
-      apiKeys: ['a', 'b'],
+      apiKeys: ['the-first-of-two-keys', 'the-second-of-two-keys'],
+      metricsKeys: ['a-key-for-metrics'],
+      keySources: {
+        api: { given: ['the-first-of-two-keys', 'the-second-of-two-keys'], file: null },
+        metrics: { given: ['a-key-for-metrics'], file: null },
+      },
+      isPublic: true,
+      isOpen: false,
+      allowedHosts: ['gpu.lan'],
+      rates: { requestsPerMinute: 60, tokensPerMinute: 9000 },
+      wrongKeysPerMinute: Number.POSITIVE_INFINITY,
+      proxies: 1,
       corsOrigins: ['c'],
       load: 'lazy',
       idleUnloadMs: 600_000,
@@ -69,7 +90,14 @@ describe('options of serve', () => {
       acceptsAnyModel: true,
       drainMs: 8000,
       log: 'pretty',
-      secrets: ['a', 'b', '0123456789abcdef', 'fedcba9876543210', 't'],
+      secrets: [
+        'the-first-of-two-keys',
+        'the-second-of-two-keys',
+        'a-key-for-metrics',
+        '0123456789abcdef',
+        'fedcba9876543210',
+        't',
+      ],
       stallMs: 30_000,
       pictures: PICTURES,
     });

@@ -9,7 +9,7 @@ const GOOD = {
   CONTEXT_TOKENS: '8192',
   REPLICAS: 'https://one.example.com, https://two.example.com/',
   FLEET_KEYS: 'a key that is long enough',
-  API_KEYS: 'one,two',
+  API_KEYS: 'the-first-of-two-keys,the-second-of-two-keys',
 };
 
 function parse(
@@ -28,7 +28,7 @@ describe("the Worker's settings", () => {
       replicas: ['https://one.example.com', 'https://two.example.com/'],
       affinity: 'pool',
       replicaHeaders: {},
-      apiKeys: ['one', 'two'],
+      apiKeys: ['the-first-of-two-keys', 'the-second-of-two-keys'],
       corsOrigins: [],
       sessionIdleMs: 3_600_000,
       fetchesUrls: true,
@@ -57,6 +57,7 @@ describe("the Worker's settings", () => {
     [{ REPLICA_HEADERS: '{"a b": "secret-1"}' }, 'REPLICA_HEADERS must be a JSON object'],
     [{ REPLICA_HEADERS: '["secret-1"]' }, 'REPLICA_HEADERS must be a JSON object'],
     [{ FLEET_KEYS: 'secret-1' }, 'FLEET_KEYS must be 16 characters or longer'],
+    [{ API_KEYS: 'secret-1' }, 'API_KEYS must be 16 characters or longer'],
     [{ API_KEYS: undefined }, 'API_KEYS is missing, and ALLOW_ANYONE is not "true"'],
     [{ ALLOW_ANYONE: 'yes' }, 'ALLOW_ANYONE must be "true" or "false"'],
     [{ BUNDLE: '../secret-1' }, 'BUNDLE must be a folder'],

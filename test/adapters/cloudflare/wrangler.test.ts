@@ -28,7 +28,7 @@ describe('wrangler.toml', () => {
   });
 
   it('has variables that the Worker takes, and keeps secrets out', () => {
-    const secrets = { FLEET_KEYS: 'a key that is long enough', API_KEYS: 'key' };
+    const secrets = { FLEET_KEYS: 'a key that is long enough', API_KEYS: 'a key that is long' };
     const bindings = [
       ...file.r2_buckets.map(({ binding }) => binding),
       ...file.durable_objects.bindings.map(({ name }) => name),
