@@ -55,7 +55,7 @@ export function parseGatewayOptions(
   });
   const { positionals } = options;
   if (positionals.length > 0) throw new UsageError(`"${positionals[0]}" is one argument too many.`);
-  const fleetKeys = fleetKeysOf(options, environment);
+  const fleetKeys = fleetKeysOf(options);
   const common = serverOptions(options, environment, { fleetKeys, isReplica: false });
   const upstreamKey = options.text('upstream-key');
   const server = {

@@ -141,7 +141,7 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     prefillBudgetMs: options.number('prefill-budget', 1, Number.MAX_SAFE_INTEGER),
     speculates: options.isOn('speculate'),
   });
-  const fleetKeys = fleetKeysOf(options, environment);
+  const fleetKeys = fleetKeysOf(options);
   const server = serverOptions(options, environment, {
     fleetKeys,
     isReplica: fleetKeys.length > 0,

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { startServer } from '../../adapters/node/server.ts';
 import { createApp, type AppOptions } from '../../src/app.ts';
 import { createFakeClock } from '../support/fake-clock.ts';
 import { createStubCompleter } from '../support/stub-completer.ts';
@@ -178,6 +179,22 @@ describe('guessing keys', () => {
     for (let guess = 0; guess < 40; guess++) await via(`g${guess}`, `9.9.9.${guess}, 8.8.8.8`);
     expect(await via('more', '1.1.1.1, 8.8.8.8')).toBe(429);
     expect(await via('more', '8.8.8.8, 1.1.1.1')).toBe(401);
+  });
+
+  it('is bounded over sockets as well, where the address is that of the connection', async () => {
+    const app = openApp({ apiKeys: [KEY], wrongKeysPerMinute: 2, clock: createFakeClock() });
+    const server = await startServer({ app, port: 0 });
+    try {
+      const statuses: number[] = [];
+      for (const key of [KEY, 'one', 'two', 'three', KEY]) {
+        const response = await fetch(`${server.url}/v1/models`, { headers: { 'x-api-key': key } });
+        await response.text();
+        statuses.push(response.status);
+      }
+      expect(statuses).toEqual([200, 401, 401, 429, 200]);
+    } finally {
+      await server.close();
+    }
   });
 
   it('is bounded in memory, and not at all where nobody knows the address', async () => {

@@ -93,10 +93,10 @@ export function doorOptions(
  * Keys that gateways and replicas share, the newest first: those of options before those of the file.
  * @throws UsageError; RangeError for keys that are too short
  */
-export function fleetKeysOf(options: OptionReader, environment: Environment): readonly string[] {
+export function fleetKeysOf(options: OptionReader): readonly string[] {
   const given = options.list('fleet-key');
-  refuseEmpty(environment, 'fleet-key', given);
-  const file = fileOf(options, environment, FLEET_KEY_FILE);
+  // An empty variable is as if it were not there: what has no fleet key lets fewer in.
+  const file = options.text(FLEET_KEY_FILE) ?? null;
   const keys = [...given, ...(file === null ? [] : readKeyFile(file))];
   if (keys.some(isHashedKey)) {
     throw new UsageError('Fleet keys sign, which digests cannot: give the keys themselves.');

@@ -76,12 +76,20 @@ describe('what other machines reach', () => {
 });
 
 describe('a secret that is there and empty', () => {
-  it.each(['GEMLET_API_KEY', 'GEMLET_METRICS_KEY', 'GEMLET_FLEET_KEY', 'GEMLET_API_KEY_FILE'])(
+  it.each(['GEMLET_API_KEY', 'GEMLET_METRICS_KEY', 'GEMLET_API_KEY_FILE'])(
     'is no missing one: %s',
     (name) => {
       expect(() => serve('', { [name]: '' })).toThrow(`${name} is empty`);
     },
   );
+
+  it('lets nobody in as the key of a fleet', () => {
+    expect(serve('', { GEMLET_FLEET_KEY: '' }).fleetKeys).toEqual([]);
+    expect(() => serve(PUBLIC, { GEMLET_FLEET_KEY: '' })).toThrow('Other machines can connect');
+    expect(() => parseGatewayOptions(['--replica=http://r'], { GEMLET_FLEET_KEY: '' })).toThrow(
+      'Say which key',
+    );
+  });
 
   it('is of no account beside an option, and refused among several', () => {
     expect(serve(`--api-key ${KEY}`, { GEMLET_API_KEY: '' }).apiKeys).toEqual([KEY]);

@@ -199,7 +199,7 @@ describe('the Worker in workerd', () => {
   });
 });
 
-it('a Worker with a limit refuses who comes too often, and says when to come again', async () => {
+it('a Worker with a limit refuses the key that comes too often, and says when to come again', async () => {
   const fleet = await startEdgeFleet({ limitPerMinute: 1 });
   try {
     const paths = ['/v1/models', '/v1/models', '/v1/models'];
@@ -212,6 +212,8 @@ it('a Worker with a limit refuses who comes too often, and says when to come aga
     }
     // One at least passes, whatever minute begins meanwhile.
     expect([statuses[0], statuses.includes(429)]).toEqual([200, true]);
+    // Who has no right key has another limit, by address.
+    expect((await fetch(`${fleet.worker.url}/v1/models`)).status).toBe(401);
   } finally {
     await fleet.close();
   }
