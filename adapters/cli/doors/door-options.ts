@@ -1,6 +1,6 @@
-import type { RateLimits } from '../../../src/http/doors/rate-limits.ts';
 import { checkFleetKeys } from '../../../src/fleet/signing.ts';
 import { isHashedKey } from '../../../src/http/doors/key-check.ts';
+import type { RateLimits } from '../../../src/http/doors/rate-limits.ts';
 import { type Environment, type OptionReader, UsageError } from '../read-options.ts';
 import { checkKeyList, readKeyFile } from './key-file.ts';
 
@@ -69,7 +69,7 @@ export function doorOptions(
     keySources: { api: api.source, metrics: metrics.source },
     isPublic,
     isOpen: api.keys.length === 0 && (allowsAnyone || !isPublic),
-    allowedHosts: options.list('allow-host'),
+    allowedHosts: options.list('allow-host').map(checkHost),
     rates: {
       requestsPerMinute: options.number('rate-requests', 1, Number.MAX_SAFE_INTEGER) ?? null,
       tokensPerMinute: options.number('rate-tokens', 1, Number.MAX_SAFE_INTEGER) ?? null,
@@ -122,6 +122,14 @@ function fileOf(options: OptionReader, environment: Environment, flag: string): 
 /** 0 is any. */
 function wrongKeys(perMinute: number | undefined): number | null {
   return perMinute === 0 ? Number.POSITIVE_INFINITY : (perMinute ?? null);
+}
+
+/** @throws UsageError for what no name could equal */
+function checkHost(name: string): string {
+  if (/^(\*|(\*\.)?[^\s:/*]+)$/.test(name)) return name;
+  throw new UsageError(
+    `--allow-host must be a name such as gpu.lan or *.example.org, without a port, not "${name}".`,
+  );
 }
 
 function isLoopback(host: string): boolean {

@@ -98,6 +98,16 @@ describe('a secret that is there and empty', () => {
   });
 });
 
+describe('names that requests may come under', () => {
+  it.each(['gpu.lan', '*.example.org', '*'])('may be %s', (name) => {
+    expect(serve(`--allow-host ${name}`).allowedHosts).toEqual([name]);
+  });
+
+  it.each(['gpu.lan:8787', 'http://gpu.lan', '*gpu', 'gpu.*', ''])('cannot be "%s"', (name) => {
+    expect(() => parseServeOptions([`--allow-host=${name}`], {})).toThrow('--allow-host must be');
+  });
+});
+
 describe('files of keys', () => {
   it('hold one a line, beside those of options', () => {
     const path = fileWith('keys', `# clients\n${KEY}\n\n  another-key-of-a-client  \r\n`);
