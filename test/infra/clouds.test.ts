@@ -250,6 +250,7 @@ describe('infra/aws/template.yaml', () => {
     const empty = Object.fromEntries(entries.map(([name]) => [name, '']));
     const fleet = parseGatewayOptions([], {
       ...empty,
+      GEMLET_API_KEY: 'a-key-that-clients-send',
       GEMLET_REPLICA: 'https://a.example',
       GEMLET_AFFINITY: 'runpod',
       GEMLET_REPLICA_HEADER: 'authorization: Bearer of RunPod',
@@ -267,6 +268,7 @@ describe('infra/aws/template.yaml', () => {
     });
     const upstream = parseGatewayOptions([], {
       ...empty,
+      GEMLET_API_KEY: 'a-key-that-clients-send',
       GEMLET_UPSTREAM: 'https://u.example',
       GEMLET_UPSTREAM_KIND: 'vllm',
       GEMLET_UPSTREAM_MODEL: 'org/gemma',
