@@ -55,8 +55,11 @@ Machine
                            bytes, rounded
       --kv-restore <when>  faster (default): where measured rates say that it is
                            faster than computing again; always
-      --kv-keep-days <n>   remove pages that nobody used for so many days
-                           (default: never)
+      --kv-store-size <s>  most that may lie there, such as 200GB; then the least
+                           recently used goes, of the API key with most; 0 any
+                           (default: 64GiB, at most half of a folder's disk)
+      --kv-keep-days <n>   remove what nobody used for so many days (default: 7;
+                           0 never)
       --session-ttl <s>    how long a named conversation is kept (default: 86400)
       --session-quota <size>, --session-count <n>
                            most that those of one API key may take

@@ -44,7 +44,12 @@ export interface EngineOptions {
   readonly kvStoreFormat?: 'exact' | 'int8';
   /** Whether what the store holds is restored always, or where measured rates say that it is `faster` (default). */
   readonly kvRestore?: 'faster' | 'always';
-  /** Days without use after which pages of `kvStore` are removed; default never. At least the sessions' time to live. */
+  /**
+   * Bytes that all pages in `kvStore` may take; default 64 GiB, and at most half of a folder's disk. 0 is any.
+   * When they are full the least recently used go, of the API key with most.
+   */
+  readonly kvStoreBytes?: number;
+  /** Days without use after which pages of `kvStore` are removed; default 7, 0 never. */
   readonly kvKeepDays?: number;
   /** Milliseconds that a named conversation is kept after its last turn; default 24 hours. */
   readonly sessionTtlMs?: number;

@@ -123,7 +123,9 @@ async function* filesBelow(
     if (stats.isDirectory()) {
       // A linked folder may be its own parent.
       if (entry.isDirectory()) yield* filesBelow(root, `${key}/`, prefix, signal);
-    } else if (key.startsWith(prefix)) yield { key, sizeBytes: stats.size };
+    } else if (key.startsWith(prefix)) {
+      yield { key, sizeBytes: stats.size, modifiedMs: stats.mtimeMs };
+    }
   }
 }
 

@@ -6,8 +6,19 @@ import { systemClock } from '../../src/lib/clock.ts';
 import type { OpenedCheckpoint } from '../../src/weights/open-checkpoint.ts';
 import type { LoadingBackend } from '../onnx/backend.ts';
 import type { EngineOptions } from './engine-settings.ts';
-import { openModelStore } from './open-source.ts';
+import { diskBytesOf, openModelStore } from './open-source.ts';
 import { nodeSha256 } from './sha256.ts';
+
+/** Without use; what a replica wrote last week is rarely asked for again. */
+const KEEP_DAYS = 7;
+const STORE_BYTES = 64 * 2 ** 30;
+/** Others write to the disk, too. */
+const DISK_PART = 0.5;
+
+function defaultBytes(location: string): number {
+  const diskBytes = diskBytesOf(location) ?? Number.POSITIVE_INFINITY;
+  return Math.min(STORE_BYTES, Math.floor(diskBytes * DISK_PART));
+}
 
 /**
  * Opens the place where keys and values of this model outlive the process.
@@ -17,9 +28,14 @@ export function openKvStore(
   location: string,
   checkpoint: OpenedCheckpoint,
   backend: LoadingBackend,
-  settings: Pick<EngineOptions, 'kvStoreFormat' | 'kvRestore' | 'kvKeepDays' | 'onEvent'>,
+  settings: Pick<
+    EngineOptions,
+    'kvStoreFormat' | 'kvRestore' | 'kvStoreBytes' | 'kvKeepDays' | 'onEvent'
+  >,
 ): KvStore {
   const { config, fingerprint } = checkpoint;
+  const { kvKeepDays: keepDays = KEEP_DAYS, kvStoreBytes: maxBytes = defaultBytes(location) } =
+    settings;
   return createObjectKvStore({
     store: openModelStore(location),
     fingerprint: `${fingerprint};${backend.kvKind}`,
@@ -31,7 +47,8 @@ export function openKvStore(
     clock: systemClock,
     instance: randomUUID(),
     sha256: nodeSha256,
-    keepDays: settings.kvKeepDays ?? null,
+    keepDays: keepDays === 0 ? null : keepDays,
+    maxBytes: maxBytes === 0 ? Number.POSITIVE_INFINITY : maxBytes,
     alwaysRestores: settings.kvRestore === 'always',
     onFailure: (error) => settings.onEvent?.({ type: 'kv-failed', error }),
   });

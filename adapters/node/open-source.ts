@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statfsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ServeError } from '../../src/errors.ts';
@@ -64,6 +64,20 @@ export function openModelStore(location: string): ObjectStore {
     );
   }
   return createFolderStore(folderOf(location));
+}
+
+/** Bytes of the disk that a folder lies on, or would; null elsewhere and where the system does not tell. */
+export function diskBytesOf(location: string): number | null {
+  if (location.startsWith('s3:')) return null;
+  for (let folder = resolve(folderOf(location)); ; folder = dirname(folder)) {
+    if (!existsSync(folder) && folder !== dirname(folder)) continue;
+    try {
+      const { blocks, bsize } = statfsSync(folder);
+      return blocks * bsize;
+    } catch {
+      return null;
+    }
+  }
 }
 
 /** The endpoint decides how buckets are addressed, so that the SDK's own look at it comes too late. */

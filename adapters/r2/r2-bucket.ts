@@ -31,6 +31,7 @@ export interface R2ObjectLike {
   /** Of the whole object, in bytes. */
   readonly size: number;
   readonly etag: string;
+  readonly uploaded?: Date;
   readonly customMetadata?: Record<string, string> | undefined;
 }
 

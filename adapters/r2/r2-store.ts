@@ -118,7 +118,9 @@ export function createR2Store(options: R2StoreOptions): ObjectStore {
       );
       for (const found of page.objects) {
         const key = found.key.slice(prefix.length);
-        if (isObjectKey(key)) yield { key, sizeBytes: found.size };
+        const { size: sizeBytes, uploaded } = found;
+        const time = uploaded === undefined ? {} : { modifiedMs: uploaded.getTime() };
+        if (isObjectKey(key)) yield { key, sizeBytes, ...time };
       }
       cursor = page.truncated && page.cursor !== undefined ? { cursor: page.cursor } : null;
     }

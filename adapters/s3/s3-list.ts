@@ -33,9 +33,10 @@ export async function* listObjects(
       },
       signal,
     );
-    for (const { Key = '', Size = 0 } of page.Contents ?? []) {
+    for (const { Key = '', Size = 0, LastModified } of page.Contents ?? []) {
       const key = Key.slice(location.prefix.length);
-      if (isObjectKey(key)) yield { key, sizeBytes: Size };
+      const time = LastModified === undefined ? {} : { modifiedMs: LastModified.getTime() };
+      if (isObjectKey(key)) yield { key, sizeBytes: Size, ...time };
     }
     const next = page.IsTruncated === true ? page.NextContinuationToken : undefined;
     if (page.IsTruncated === true && (next === undefined || next === token)) {

@@ -90,12 +90,20 @@ export function engineFamilies(completer: Completer): readonly Family[] {
     gauge('gemlet_kv_store_queued_bytes', 'Bytes of KV pages not yet in the store.', (s) =>
       s.store === null ? [] : [{ value: s.store.queuedBytes }],
     ),
+    gauge('gemlet_kv_store_bytes', 'Bytes of KV pages in the store, as far as is known.', (s) => {
+      const { storedBytes = null } = s.store ?? {};
+      return storedBytes === null ? [] : [{ value: storedBytes }];
+    }),
+    gauge('gemlet_kv_store_limit_bytes', 'Bytes that KV pages in the store may take.', (s) =>
+      s.store === null || s.store.maxBytes === Infinity ? [] : [{ value: s.store.maxBytes }],
+    ),
     counter('gemlet_kv_store_pages_total', 'KV pages of the store by what happened to them.', (s) =>
       s.store === null
         ? []
         : byLabel('event', {
             written: s.store.writtenPages,
             dropped: s.store.droppedPages,
+            evicted: s.store.evictedPages,
             fetched: s.store.fetchedPages,
             ...s.store.refused,
           }),

@@ -11,6 +11,8 @@ export interface WriteOptions {
 export interface ListedObject {
   readonly key: string;
   readonly sizeBytes: number;
+  /** When it was last written, in milliseconds since 1970; absent where the store does not tell. */
+  readonly modifiedMs?: number;
 }
 
 /**

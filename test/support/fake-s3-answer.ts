@@ -155,7 +155,7 @@ function listAnswer(
     `<ListBucketResult><Prefix>${escape(prefix)}</Prefix><KeyCount>${keys.length}</KeyCount><IsTruncated>${isTruncated}</IsTruncated>${isTruncated ? `<NextContinuationToken>${next}</NextContinuationToken>` : ''}${keys
       .map(
         (key) =>
-          `<Contents><Key>${escape(key)}</Key><Size>${objects.get(key)?.bytes.length}</Size><ETag>${escape(objects.get(key)?.etag ?? '')}</ETag></Contents>`,
+          `<Contents><Key>${escape(key)}</Key><Size>${objects.get(key)?.bytes.length}</Size><ETag>${escape(objects.get(key)?.etag ?? '')}</ETag><LastModified>2026-01-02T03:04:05.000Z</LastModified></Contents>`,
       )
       .join('')}${[...folders]
       .map((folder) => `<CommonPrefixes><Prefix>${escape(folder)}</Prefix></CommonPrefixes>`)

@@ -14,6 +14,8 @@ import {
   type PageWriter,
   type PageWriterOptions,
 } from '../../src/engine/kv/store/page-writer.ts';
+import { createStoreRoom } from '../../src/engine/kv/store/retention/store-room.ts';
+import { createUseBook } from '../../src/engine/kv/store/retention/use-book.ts';
 import type { Clock } from '../../src/lib/clock.ts';
 import { createSimulatedClock } from './fake-clock.ts';
 import { faultyStore, type FaultyStore } from './faulty-store.ts';
@@ -71,8 +73,10 @@ export function createPageHarness(options: PageHarnessOptions): PageHarness {
     windowTokens,
     inFlight,
   });
+  const uses = createUseBook({ store, clock, instance: 'harness' });
   const writer = createPageWriter({
     store,
+    room: createStoreRoom({ store, clock, uses, maxBytes: Number.POSITIVE_INFINITY }),
     codec,
     clock,
     maxQueueBytes: 1e6,

@@ -35,6 +35,12 @@ export interface KvStoreStats {
   readonly writtenBytes: number;
   /** Pages that could not be queued or written. */
   readonly droppedPages: number;
+  /** Pages removed because the store had its size. */
+  readonly evictedPages: number;
+  /** Bytes in the store as far as this process knows; null before it has looked. */
+  readonly storedBytes: number | null;
+  /** May be Infinity. */
+  readonly maxBytes: number;
   readonly fetchedPages: number;
   readonly fetchedBytes: number;
   readonly fetchedTokens: number;

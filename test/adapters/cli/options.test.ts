@@ -45,7 +45,7 @@ describe('options of serve', () => {
 
   it('reads every option, and the model also as the first word', () => {
     const args =
-      '--model m --name n --port 1 --host h --api-key the-first-of-two-keys --api-key the-second-of-two-keys --metrics-key a-key-for-metrics --allow-host gpu.lan --rate-requests 60 --rate-tokens 9000 --wrong-keys 0 --proxies 1 --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --prefill-budget 100 --speculate --stall-timeout 30 --image-timeout 5 --image-megapixels 50 --max-concurrent 5 --load lazy --idle-unload 600 --hold 0 --ping /ping --alias gpt-4o --alias gemma --any-model --log pretty --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
+      '--model m --name n --port 1 --host h --api-key the-first-of-two-keys --api-key the-second-of-two-keys --metrics-key a-key-for-metrics --allow-host gpu.lan --rate-requests 60 --rate-tokens 9000 --wrong-keys 0 --proxies 1 --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --kv-store-size 2GB --kv-keep-days 0 --prefill-budget 100 --speculate --stall-timeout 30 --image-timeout 5 --image-megapixels 50 --max-concurrent 5 --load lazy --idle-unload 600 --hold 0 --ping /ping --alias gpt-4o --alias gemma --any-model --log pretty --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
     expect(parseServeOptions(args.split(' '), {})).toEqual({
       engine: {
         model: 'm',
@@ -59,6 +59,8 @@ describe('options of serve', () => {
         kvBudgetBytes: 1.5 * 2 ** 30,
         kvStore: 's3://b/kv',
         kvStoreFormat: 'int8',
+        kvStoreBytes: 2e9,
+        kvKeepDays: 0,
         prefillBudgetMs: 100,
         speculates: true,
         maxWaiting: 0,

@@ -3,7 +3,11 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { openModelSource, openModelStore } from '../../../adapters/node/open-source.ts';
+import {
+  diskBytesOf,
+  openModelSource,
+  openModelStore,
+} from '../../../adapters/node/open-source.ts';
 import { stubAwsEnvironment } from '../../support/aws-environment.ts';
 import { FAKE_KEYS, startFakeS3 } from '../../support/fake-s3.ts';
 import { thrownBy } from '../../support/thrown-by.ts';
@@ -74,6 +78,13 @@ describe('openModelStore', () => {
     expect((await source.head('a'))?.sizeBytes).toBe(3);
     await source.close();
     expect(openModelStore('s3://bucket/a').name).toBe('s3://bucket/a');
+  });
+
+  it('knows how large the disk is, also of a folder that is not there yet', () => {
+    const bytes = diskBytesOf(folder) ?? 0;
+    expect(bytes).toBeGreaterThan(1e6);
+    expect(diskBytesOf(`file:${folder}/not/there/yet`)).toBe(bytes);
+    expect(diskBytesOf('s3://bucket/a')).toBeNull();
   });
 
   it.each(['demo', 'hf:org/name', 'https://host/a'])('cannot write to %s', (location) => {

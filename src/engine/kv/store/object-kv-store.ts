@@ -8,7 +8,6 @@ import type { KvContent, KvStore } from '../kv-store.ts';
 import { forgetPages } from './forget-pages.ts';
 import { createInt8Codec, INT8_KIND } from './int8-codec.ts';
 import { createPageCodec } from './page-codec.ts';
-import { createPageCollector } from './page-gc.ts';
 import { createPageFinder } from './page-finder.ts';
 import { createPageNamer } from './page-names.ts';
 import { createPageReader } from './page-reader.ts';
@@ -16,7 +15,9 @@ import { createPageWriter } from './page-writer.ts';
 import { createSaidCodec } from './said-object.ts';
 import { createSaidShelf } from './said-shelf.ts';
 import { createFetchMeter, decideRestore, restoreBytes } from './restore-decision.ts';
-import { createUseBook, type UseBook } from './use-book.ts';
+import { retain } from './retention/retention.ts';
+import { createStoreRoom } from './retention/store-room.ts';
+import { createUseBook } from './retention/use-book.ts';
 
 export interface ObjectKvStoreOptions {
   /** Closed with this. */
@@ -39,6 +40,8 @@ export interface ObjectKvStoreOptions {
   readonly maxQueueBytes?: number;
   /** Days without use after which pages are removed, looked for now and then; null (default): never. */
   readonly keepDays?: number | null;
+  /** Bytes of all that lies in the store; default any. Of what is too much the oldest goes, of the tenant with most. */
+  readonly maxBytes?: number;
   /** Milliseconds a prompt waits for the store at most; default 30,000. */
   readonly fetchDeadlineMs?: number;
   /** Observes failures; must not throw. */
@@ -50,8 +53,6 @@ const FETCH_DEADLINE_MS = 30_000;
 const LEAST_PATIENCE_MS = 500;
 const WRITES_AT_ONCE = 4;
 const READS_AT_ONCE = 8;
-/** Between looks for pages that nobody used for days. */
-const SWEEP_MS = 6 * 3_600_000;
 /** Looking for pages takes part of the time that fetching them may take. */
 const FIND_SHARE = 0.3;
 
@@ -71,8 +72,18 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
       : createInt8Codec({ ...codecOptions, headDim: int8HeadDim });
   const meter = createFetchMeter();
   const uses = createUseBook({ store, clock, instance: options.instance });
+  const room = createStoreRoom({
+    store,
+    clock,
+    uses,
+    maxBytes: options.maxBytes ?? Number.POSITIVE_INFINITY,
+    onEvicted: (keys) => {
+      for (const key of keys) writer.saw(key, null);
+    },
+  });
   const writer = createPageWriter({
     store,
+    room,
     codec,
     clock,
     maxQueueBytes: options.maxQueueBytes ?? MAX_QUEUE_BYTES,
@@ -142,7 +153,11 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
   }
 
   const stop = new AbortController();
-  const sweeping = sweepNowAndThen(options, uses, stop.signal, onFailure);
+  const { keepDays = null, maxBytes = Number.POSITIVE_INFINITY } = options;
+  const isRetained = keepDays !== null || maxBytes !== Number.POSITIVE_INFINITY;
+  const retaining = isRetained
+    ? retain({ store, clock, uses, room, keepDays, onFailure }, stop.signal)
+    : null;
 
   return {
     async fetch(content, from, limit, prefillTokensPerSecond, signal) {
@@ -236,6 +251,7 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
         writtenPages,
         writtenBytes,
         droppedPages,
+        ...room.stats(),
         fetchedPages,
         fetchedBytes,
         fetchedTokens,
@@ -245,31 +261,11 @@ export function createObjectKvStore(options: ObjectKvStoreOptions): KvStore {
     },
     async close() {
       stop.abort(new TypeError('the store is closed'));
-      await sweeping;
+      await retaining;
       await Promise.all(naming);
       await writer.close();
       await uses.flush().catch(onFailure);
       await store.close();
     },
   };
-}
-
-/** Books uses and removes what has none, until the signal ends it. */
-async function sweepNowAndThen(
-  { store, clock, keepDays = null }: ObjectKvStoreOptions,
-  uses: UseBook,
-  signal: AbortSignal,
-  onFailure: (error: unknown) => void,
-): Promise<void> {
-  if (keepDays === null) return;
-  const collector = createPageCollector({ store, clock, keepDays });
-  while (!signal.aborted) {
-    try {
-      await clock.sleep(SWEEP_MS, signal);
-      await uses.flush(signal);
-      await collector.sweep(undefined, signal);
-    } catch (error) {
-      if (!signal.aborted) onFailure(error);
-    }
-  }
 }

@@ -3,14 +3,15 @@ import type { KvContent } from '../kv-store.ts';
 import { bytesOfHex } from './hex.ts';
 
 /** Of names and of what lies under them; a change makes all older pages unreachable. */
-export const PAGE_FORMAT_VERSION = 1;
+export const PAGE_FORMAT_VERSION = 2;
 /** Every key of a page begins with it. */
 export const PAGE_PREFIX = 'kv/';
 
 const HASH_BYTES = 32;
 /** Digits of a hash that suffice for a folder: its pages' names hold all of it again. */
 const MODEL_DIGITS = 16;
-const SCOPE_DIGITS = 32;
+const TENANT_DIGITS = 16;
+const SCOPE_DIGITS = 16;
 
 /** Where a page lies, and the proof of what it holds. */
 export interface PageName {
@@ -62,8 +63,9 @@ export function createPageNamer(options: PageNamerOptions): PageNamer {
   async function folderOf(scope: string): Promise<string> {
     model ??= hashOf(fingerprint);
     const modelDigits = (await model).slice(0, MODEL_DIGITS);
+    const tenantDigits = (await hashOf(['tenant', tenantOf(scope)])).slice(0, TENANT_DIGITS);
     const scopeDigits = (await hashOf(scope)).slice(0, SCOPE_DIGITS);
-    return `${PAGE_PREFIX}${modelDigits}/${scopeDigits}/`;
+    return `${PAGE_PREFIX}${modelDigits}/${tenantDigits}${scopeDigits}/`;
   }
 
   return {
@@ -104,18 +106,30 @@ export function createPageNamer(options: PageNamerOptions): PageNamer {
   };
 }
 
+export interface PageKey {
+  /** Hash of whose page it is, the same in all of a tenant's scopes. */
+  readonly tenant: string;
+  readonly parent: string;
+  readonly name: string;
+  readonly count: number;
+}
+
 /** Parts of a page's key; null when it is none. */
-export function parsePageKey(
-  key: string,
-): { readonly parent: string; readonly name: string; readonly count: number } | null {
+export function parsePageKey(key: string): PageKey | null {
   const match = PAGE_KEY.exec(key);
   if (match === null) return null;
-  const [, parent = '', count = '', name = ''] = match;
-  return { parent, name, count: Number(count) };
+  const [, tenant = '', parent = '', count = '', name = ''] = match;
+  return { tenant, parent, name, count: Number(count) };
 }
 
 const PAGE_KEY =
-  /^kv\/[0-9a-f]{16}\/[0-9a-f]{32}\/([0-9a-f]{64})\/([1-9][0-9]{0,8})-([0-9a-f]{64})$/;
+  /^kv\/[0-9a-f]{16}\/([0-9a-f]{16})[0-9a-f]{16}\/([0-9a-f]{64})\/([1-9][0-9]{0,8})-([0-9a-f]{64})$/;
+
+/** Whoever was let in: what stands before the salt that a request may add, see `cache_salt`. */
+function tenantOf(scope: string): string {
+  const end = scope.indexOf('\0');
+  return end < 0 ? scope : scope.slice(0, end);
+}
 
 /** [parent 32 | start u32 | count u32 | words i32 * count | (position u32 | sha256 32) * images], little endian. */
 function preimage(

@@ -6,6 +6,7 @@ import { createKeyMemory } from './key-memory.ts';
 import type { PageCodec } from './page-codec.ts';
 import type { PageName } from './page-names.ts';
 import { createRateMeter } from './rate-meter.ts';
+import type { StoreRoom } from './retention/store-room.ts';
 import { writePage, type StoreEntry } from './write-page.ts';
 
 export type PageWriterEvent =
@@ -14,10 +15,11 @@ export type PageWriterEvent =
   | { readonly type: 'write-failed'; readonly key: string; readonly error: unknown }
   | { readonly type: 'page-dropped'; readonly key: string; readonly reason: DropReason };
 
-export type DropReason = 'queue full' | 'failed' | 'deadline' | 'closed';
+export type DropReason = 'queue full' | 'no room' | 'failed' | 'deadline' | 'closed';
 
 export interface PageWriterOptions {
   readonly store: ObjectStore;
+  readonly room: StoreRoom;
   readonly codec: PageCodec;
   readonly clock: Clock;
   /** Bytes of pages that wait or are on their way; more are not saved. */
@@ -77,7 +79,7 @@ const DEFAULT_KNOWN_KEYS = 16_384;
 const DEFAULT_RETRY_MS = [200, 1000, 5000];
 
 export function createPageWriter(options: PageWriterOptions): PageWriter {
-  const { store, codec, clock, maxQueueBytes, inFlight } = options;
+  const { store, room, codec, clock, maxQueueBytes, inFlight } = options;
   if (!Number.isInteger(inFlight) || inFlight < 1) {
     throw new RangeError(`inFlight must be a whole number from 1 on, not ${inFlight}`);
   }
@@ -113,8 +115,9 @@ export function createPageWriter(options: PageWriterOptions): PageWriter {
 
   async function attempt(entry: StoreEntry, signal: AbortSignal): Promise<void> {
     const { key, sizeBytes } = entry;
-    const there = await writePage(store, entry, bad.sizeOf(key) !== null, signal);
-    if (there !== null) {
+    const there = await writePage(store, room, entry, bad.sizeOf(key) !== null, signal);
+    if (there === 'no room') return drop(key, there);
+    if (there !== 'written') {
       if (there > 0) known.learn(key, there);
       deduplicate(key);
       return;

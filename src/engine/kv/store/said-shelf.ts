@@ -8,7 +8,7 @@ import { isRefused } from './page-codec.ts';
 import { headOrNull } from './page-finder.ts';
 import type { PageWriter } from './page-writer.ts';
 import { saidObjectBytes, type SaidCodec } from './said-object.ts';
-import type { UseBook } from './use-book.ts';
+import type { UseBook } from './retention/use-book.ts';
 import { withinMs } from './within-ms.ts';
 
 export interface SaidShelfOptions {

@@ -21,6 +21,9 @@ async function namesOf(content: KvContent, fingerprint = 'a model'): Promise<rea
 const lastOf = async (content: KvContent, fingerprint?: string): Promise<string> =>
   (await namesOf(content, fingerprint)).at(-1)?.name ?? '';
 
+const tenantOf = async (scope: string): Promise<string | undefined> =>
+  parsePageKey((await namesOf(contentWith([1, 2, 3, 4], scope)))[0]?.key ?? '')?.tenant;
+
 function randomContent(random: SeededRandom): KvContent {
   const words = Array.from({ length: 8 }, () => random.pick([1, 2, IMAGE]));
   const images = words.flatMap((word, position) =>
@@ -37,10 +40,17 @@ describe('page names', () => {
     expect(() => checkObjectKey(first?.key ?? '')).not.toThrow();
     expect(first?.key).not.toContain('secret');
     expect(parsePageKey(second?.key ?? '')).toEqual({
+      tenant: expect.stringMatching(/^[0-9a-f]{16}$/) as string,
       parent: first?.name,
       name: second?.name,
       count: PAGE,
     });
+  });
+
+  it('tell pages of one tenant from those of others, whatever salt its requests bring', async () => {
+    expect(await tenantOf('a\0salt')).toBe(await tenantOf('a'));
+    expect(await tenantOf('a\0other')).toBe(await tenantOf('a'));
+    expect(await tenantOf('b')).not.toBe(await tenantOf('a'));
   });
 
   it('differ with all that a page depends on', async () => {

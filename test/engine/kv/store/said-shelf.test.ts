@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { KvStore } from '../../../../src/engine/kv/kv-store.ts';
 import { createObjectKvStore } from '../../../../src/engine/kv/store/object-kv-store.ts';
-import { createPageCollector } from '../../../../src/engine/kv/store/page-gc.ts';
+import { createPageCollector } from '../../../../src/engine/kv/store/retention/page-gc.ts';
 import { createPageNamer } from '../../../../src/engine/kv/store/page-names.ts';
 import { createSaidCodec } from '../../../../src/engine/kv/store/said-object.ts';
 import { memoryStore } from '../../../support/memory-store.ts';

@@ -1,10 +1,10 @@
-import { sha256Hex, type Sha256 } from '../../../lib/sha256-hex.ts';
-import type { Clock } from '../../../lib/clock.ts';
-import { runBounded } from '../../../lib/run-bounded.ts';
-import type { ObjectStore } from '../../../weights/object-store.ts';
-import { PAGE_PREFIX } from './page-names.ts';
-import { parseStoredKey } from './stored-key.ts';
-import { BOOK_PREFIX, dayOf, parseBookKey, readKeys } from './use-book.ts';
+import { sha256Hex, type Sha256 } from '../../../../lib/sha256-hex.ts';
+import type { Clock } from '../../../../lib/clock.ts';
+import { runBounded } from '../../../../lib/run-bounded.ts';
+import type { ObjectStore } from '../../../../weights/object-store.ts';
+import { PAGE_PREFIX } from '../page-names.ts';
+import { listPages, readUses, type StoredPage } from './page-inventory.ts';
+import { dayOf } from './use-book.ts';
 
 export interface PageCollectorOptions {
   readonly store: ObjectStore;
@@ -54,12 +54,6 @@ export interface PageCollector {
   sweep(prefix?: string, signal?: AbortSignal): Promise<SweepReport>;
 }
 
-interface StoredPage {
-  readonly key: string;
-  readonly parent: string | null;
-  readonly sizeBytes: number;
-}
-
 const CONDEMNED_PREFIX = 'kv-condemned/';
 const DEFAULT_GRACE_MS = 3_600_000;
 const DEFAULT_MAX_REMOVALS = 10_000;
@@ -78,50 +72,10 @@ export function createPageCollector(options: PageCollectorOptions): PageCollecto
   const isReferenced = options.isReferenced ?? ((): boolean => false);
   const sha256 = options.sha256 ?? sha256Hex;
 
-  /** By name; null when there are too many. */
-  async function listPages(
-    prefix: string,
-    signal?: AbortSignal,
-  ): Promise<ReadonlyMap<string, StoredPage> | null> {
-    const pages = new Map<string, StoredPage>();
-    for await (const { key, sizeBytes } of store.listPrefix(prefix, signal)) {
-      const parts = parseStoredKey(key);
-      if (parts === null) continue;
-      if (pages.size >= maxPages) return null;
-      pages.set(parts.name, { key, parent: parts.parent, sizeBytes });
-    }
-    return pages;
-  }
-
-  /** Names in the books of the days that count; books of earlier days are old. */
-  async function readBooks(
-    signal?: AbortSignal,
-  ): Promise<{ readonly used: ReadonlySet<string>; readonly old: readonly string[] }> {
-    const oldest = dayOf(clock.now()) - keepDays;
-    const used = new Set<string>();
-    const old: string[] = [];
-    for await (const { key, sizeBytes } of store.listPrefix(BOOK_PREFIX, signal)) {
-      const book = parseBookKey(key, sizeBytes);
-      if (book === null) continue;
-      if (book.day < oldest) {
-        old.push(key);
-        continue;
-      }
-      for (const each of await readKeys(store, key, sizeBytes, signal)) {
-        const parts = parseStoredKey(each);
-        // Its parents too: the page itself may be lost, or out of this sweep.
-        if (parts === null) continue;
-        used.add(parts.name);
-        if (parts.parent !== null) used.add(parts.parent);
-      }
-    }
-    return { used, old };
-  }
-
   /** What stays, and all before it. */
   function keptOf(
     pages: ReadonlyMap<string, StoredPage>,
-    used: ReadonlySet<string>,
+    used: ReadonlyMap<string, number>,
   ): ReadonlySet<string> {
     const kept = new Set<string>();
     for (const name of pages.keys()) {
@@ -160,13 +114,13 @@ export function createPageCollector(options: PageCollectorOptions): PageCollecto
   return {
     async sweep(prefix = PAGE_PREFIX, signal) {
       // Books after pages: a page that is listed and used meanwhile is in a book that is read.
-      const pages = await listPages(prefix, signal);
-      const { used, old } = await readBooks(signal);
-      if (pages === null) {
+      const { pages, others } = await listPages(store, prefix, maxPages, signal);
+      const { usedMs, oldBooks } = await readUses(store, dayOf(clock.now()) - keepDays, signal);
+      if (others.length > 0) {
         const nothing = { kept: 0, condemned: 0, removed: 0, removedBytes: 0, booksRemoved: 0 };
         return { pages: maxPages, ...nothing, isTooLarge: true };
       }
-      const kept = keptOf(pages, used);
+      const kept = keptOf(pages, usedMs);
       const unused = [...pages].filter(([name]) => !kept.has(name));
       const hash = await sha256(new TextEncoder().encode(prefix));
       const listKey = `${CONDEMNED_PREFIX}${hash}`;
@@ -176,7 +130,7 @@ export function createPageCollector(options: PageCollectorOptions): PageCollecto
         going.map(([, { key }]) => key),
         signal,
       );
-      await removeAll(old.slice(0, maxRemovals), signal);
+      await removeAll(oldBooks.slice(0, maxRemovals), signal);
       const gone = new Set(going.map(([name]) => name));
       const left = unused.filter(([name]) => !gone.has(name)).map(([name]) => name);
       if (condemned !== null) {
@@ -189,7 +143,7 @@ export function createPageCollector(options: PageCollectorOptions): PageCollecto
         condemned: left.length,
         removed: going.length,
         removedBytes: going.reduce((sum, [, { sizeBytes }]) => sum + sizeBytes, 0),
-        booksRemoved: Math.min(old.length, maxRemovals),
+        booksRemoved: Math.min(oldBooks.length, maxRemovals),
         isTooLarge: false,
       };
     },

@@ -1,11 +1,12 @@
-import type { Clock } from '../../../lib/clock.ts';
-import type { ObjectStore } from '../../../weights/object-store.ts';
+import type { Clock } from '../../../../lib/clock.ts';
+import type { ObjectStore } from '../../../../weights/object-store.ts';
 import { parseStoredKey } from './stored-key.ts';
 
 /** Every key of a book begins with it. */
 export const BOOK_PREFIX = 'kv-uses/';
 
-const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 
 export interface UseBookOptions {
   readonly store: ObjectStore;
@@ -17,7 +18,7 @@ export interface UseBookOptions {
 /**
  * Which pages and said ids were of use on which day: stores tell no times of use, and touching every page would
  * cost a request each. One small object a flush, `kv-uses/<day>/<instance>-<number>`, lists keys; the
- * last page of a chain stands for all before it. A key is listed once a day.
+ * last page of a chain stands for all before it. A key is listed once an hour.
  */
 export interface UseBook {
   /** A page was written, or is the last of a chain that was read. */
@@ -34,16 +35,16 @@ export function createUseBook(options: UseBookOptions): UseBook {
   if (!/^[\w-]{1,64}$/.test(instance)) {
     throw new RangeError('instance must be 1 to 64 letters, digits, - or _');
   }
-  let day = dayOf(clock.now());
+  let hour = hourOf(clock.now());
   let pages = 0;
   let listed = new Set<string>();
   let fresh = new Set<string>();
 
   return {
     use(key) {
-      const today = dayOf(clock.now());
-      if (today !== day) {
-        day = today;
+      const now = hourOf(clock.now());
+      if (now !== hour) {
+        hour = now;
         listed = new Set();
       }
       if (!listed.has(key)) fresh.add(key);
@@ -66,10 +67,19 @@ export function createUseBook(options: UseBookOptions): UseBook {
   };
 }
 
+/** Its last millisecond. */
+export function endOfDay(day: number): number {
+  return (day + 1) * DAY_MS - 1;
+}
+
 export interface BookPage {
   readonly key: string;
   readonly day: number;
   readonly sizeBytes: number;
+}
+
+function hourOf(ms: number): number {
+  return Math.floor(ms / HOUR_MS);
 }
 
 /** Whole days since 1970. */

@@ -1,8 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { createPageCollector } from '../../../../src/engine/kv/store/page-gc.ts';
-import { createUseBook } from '../../../../src/engine/kv/store/use-book.ts';
-import { createFakeClock } from '../../../support/fake-clock.ts';
-import { contentWith, createPageHarness, type PageHarness } from '../../../support/page-harness.ts';
+import { createPageCollector } from '../../../../../src/engine/kv/store/retention/page-gc.ts';
+import { createUseBook } from '../../../../../src/engine/kv/store/retention/use-book.ts';
+import { createFakeClock } from '../../../../support/fake-clock.ts';
+import {
+  contentWith,
+  createPageHarness,
+  type PageHarness,
+} from '../../../../support/page-harness.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
