@@ -13,6 +13,14 @@ export function isTemporary(file: string): boolean {
   return TEMPORARY.test(file);
 }
 
+/** Rights of what is made: as the system's mask leaves them, or for the owner alone. */
+export interface WriteRights {
+  readonly isPrivate: boolean;
+}
+
+const OWNER_FILE = 0o600;
+export const OWNER_FOLDER = 0o700;
+
 /**
  * Writes a file so that others see its old content or the new one whole, also after a crash: under
  * another name in the same folder, flushed to the disk, then renamed. Missing folders are made.
@@ -28,13 +36,14 @@ export async function writeWhole(
   body: Uint8Array,
   ifAbsent: boolean,
   signal?: AbortSignal,
+  { isPrivate }: WriteRights = { isPrivate: false },
 ): Promise<boolean> {
   const folder = dirname(path);
-  await checkInside(root, path);
-  await mkdir(folder, { recursive: true });
+  await checkInside(root, folder);
+  await mkdir(folder, { recursive: true, ...(isPrivate ? { mode: OWNER_FOLDER } : {}) });
   const temporary = join(folder, `.gemlet-${randomUUID()}.partial`);
   try {
-    await writeAndFlush(temporary, body, signal);
+    await writeAndFlush(temporary, body, isPrivate ? OWNER_FILE : 0o666, signal);
     signal?.throwIfAborted();
     // A rename would replace a file that came meanwhile; a link never does.
     if (!ifAbsent) await rename(temporary, path);
@@ -47,22 +56,21 @@ export async function writeWhole(
 }
 
 /**
- * Refuses a path whose folder lies outside `root` once symbolic links are followed. Folders that do
- * not exist yet will lie where their nearest existing parent does.
+ * Refuses a path that lies outside `root` once symbolic links are followed. What does not exist yet
+ * will lie where its nearest existing parent does.
  * @throws ServeError invalid_checkpoint
  */
 export async function checkInside(root: string, path: string): Promise<void> {
   const realRoot = (await realOf(root)) ?? root;
-  let folder = dirname(path);
-  for (; folder.length > root.length; folder = dirname(folder)) {
-    const real = await realOf(folder);
+  for (let at = path; at.length > root.length; at = dirname(at)) {
+    const real = await realOf(at);
     if (real === null) continue;
     if (real === realRoot || real.startsWith(realRoot.endsWith(sep) ? realRoot : realRoot + sep)) {
       return;
     }
     throw new ServeError(
       'invalid_checkpoint',
-      `${basename(path)} would lie outside of file:${root}: ${folder} is a link that leads out of it`,
+      `${basename(path)} would lie outside of file:${root}: ${at} is a link that leads out of it`,
     );
   }
 }
@@ -77,9 +85,14 @@ async function realOf(folder: string): Promise<string | null> {
   }
 }
 
-async function writeAndFlush(path: string, body: Uint8Array, signal?: AbortSignal): Promise<void> {
+async function writeAndFlush(
+  path: string,
+  body: Uint8Array,
+  mode: number,
+  signal?: AbortSignal,
+): Promise<void> {
   // Fails if it exists: no link of another can be written through.
-  const file = await open(path, 'wx');
+  const file = await open(path, 'wx', mode);
   try {
     for (let done = 0; done < body.length;) {
       signal?.throwIfAborted();

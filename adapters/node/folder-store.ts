@@ -1,13 +1,24 @@
 import type { Dirent } from 'node:fs';
-import { readdir, stat, unlink } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { chmod, readdir, stat, unlink } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { ServeError } from '../../src/errors.ts';
 import { checkObjectKey } from '../../src/weights/object-key.ts';
 import type { ObjectSource } from '../../src/weights/object-source.ts';
 import { checkObjectPrefix, isObjectKey } from '../../src/weights/object-store.ts';
 import type { ListedObject, ObjectStore } from '../../src/weights/object-store.ts';
-import { checkInside, isTemporary, writeWhole } from './atomic-write.ts';
+import { checkInside, isTemporary, OWNER_FOLDER, writeWhole } from './atomic-write.ts';
 import { createFolderSource } from './folder-source.ts';
+
+export interface FolderStoreOptions {
+  /**
+   * It holds what nobody else is to read or to replace: files and folders are the owner's alone, no link out of the
+   * folder is followed, and what writers left that were killed goes with the next listing. Default false.
+   */
+  readonly isPrivate?: boolean;
+}
+
+/** After so long nobody writes any more: the longest write takes minutes. */
+const STALE_MS = 3_600_000;
 
 /**
  * Objects of a local folder that can also be written; the folder is created with its first object.
@@ -15,7 +26,10 @@ import { createFolderSource } from './folder-source.ts';
  * refuse those that lead out of the folder.
  * @param folder may be relative to the working directory
  */
-export function createFolderStore(folder: string): ObjectStore {
+export function createFolderStore(
+  folder: string,
+  { isPrivate = false }: FolderStoreOptions = {},
+): ObjectStore {
   const root = resolve(folder);
   let source = createFolderSource(root);
   const { name } = source;
@@ -46,6 +60,18 @@ export function createFolderStore(folder: string): ObjectStore {
           { cause },
         );
 
+  const checkRead = async (key: string): Promise<void> => {
+    if (isPrivate) await checkInside(root, join(root, checkObjectKey(key)));
+  };
+  /** Earlier versions left folders that everybody could enter. */
+  const closed = new Set<string>();
+  const closeToOthers = async (key: string): Promise<void> => {
+    const [top = ''] = key.split('/');
+    if (!isPrivate || top === key || closed.has(top)) return;
+    closed.add(top);
+    await chmod(join(root, top), OWNER_FOLDER);
+  };
+
   const readSync: ObjectSource['readSync'] = (key, offset, target) => {
     hasReads = true;
     source.readSync?.(key, offset, target);
@@ -53,12 +79,16 @@ export function createFolderStore(folder: string): ObjectStore {
 
   return {
     name,
-    head: (key, signal) => source.head(key, signal),
-    read(key, offset, target, signal) {
+    async head(key, signal) {
+      await checkRead(key);
+      return source.head(key, signal);
+    },
+    async read(key, offset, target, signal) {
+      await checkRead(key);
       hasReads = true;
       return source.read(key, offset, target, signal);
     },
-    readSync,
+    ...(isPrivate ? {} : { readSync }),
     async list(signal) {
       checkOpen(signal);
       const names = await source.list?.(signal);
@@ -68,7 +98,9 @@ export function createFolderStore(folder: string): ObjectStore {
       checkOpen(signal);
       const path = join(root, checkObjectKey(key));
       try {
-        if (!(await writeWhole(root, path, body, ifAbsent, signal))) return null;
+        const isWritten = await writeWhole(root, path, body, ifAbsent, signal, { isPrivate });
+        await closeToOthers(key);
+        if (!isWritten) return null;
       } catch (error) {
         signal?.throwIfAborted();
         throw fault(key, 'write', error);
@@ -79,13 +111,13 @@ export function createFolderStore(folder: string): ObjectStore {
     },
     async *listPrefix(prefix, signal) {
       checkOpen(signal);
-      yield* filesBelow(root, '', checkObjectPrefix(prefix), signal);
+      yield* filesBelow({ root, isPrivate }, '', checkObjectPrefix(prefix), signal);
     },
     async remove(key, signal) {
       checkOpen(signal);
       const path = join(root, checkObjectKey(key));
       try {
-        await checkInside(root, path);
+        await checkInside(root, dirname(path));
         await unlink(path);
       } catch (error) {
         if (!isAbsent(error)) throw fault(key, 'remove', error);
@@ -102,15 +134,20 @@ export function createFolderStore(folder: string): ObjectStore {
 
 /** @param folder key of a folder with a slash at its end, or empty for the root */
 async function* filesBelow(
-  root: string,
+  place: { readonly root: string; readonly isPrivate: boolean },
   folder: string,
   prefix: string,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<ListedObject> {
   signal?.throwIfAborted();
+  const { root, isPrivate } = place;
   for (const entry of await entriesOf(join(root, folder))) {
     const key = folder + entry.name;
-    if (isTemporary(entry.name) || !isObjectKey(key)) continue;
+    if (isTemporary(entry.name)) {
+      if (isPrivate) await removeStale(join(root, key));
+      continue;
+    }
+    if (!isObjectKey(key) || (isPrivate && entry.isSymbolicLink())) continue;
     const mayMatch = key.startsWith(prefix) || prefix.startsWith(`${key}/`);
     if (!mayMatch) continue;
     signal?.throwIfAborted();
@@ -122,10 +159,20 @@ async function* filesBelow(
     if (stats === null) continue;
     if (stats.isDirectory()) {
       // A linked folder may be its own parent.
-      if (entry.isDirectory()) yield* filesBelow(root, `${key}/`, prefix, signal);
+      if (entry.isDirectory()) yield* filesBelow(place, `${key}/`, prefix, signal);
     } else if (key.startsWith(prefix)) {
       yield { key, sizeBytes: stats.size, modifiedMs: stats.mtimeMs };
     }
+  }
+}
+
+/** What a writer that was killed left; whoever cannot remove it leaves it to others. */
+async function removeStale(path: string): Promise<void> {
+  try {
+    const { mtimeMs } = await stat(path);
+    if (mtimeMs < Date.now() - STALE_MS) await unlink(path);
+  } catch {
+    // Done by another process meanwhile, or without the right to.
   }
 }
 

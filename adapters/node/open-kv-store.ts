@@ -37,7 +37,7 @@ export function openKvStore(
   const { kvKeepDays: keepDays = KEEP_DAYS, kvStoreBytes: maxBytes = defaultBytes(location) } =
     settings;
   return createObjectKvStore({
-    store: openModelStore(location),
+    store: openModelStore(location, { isPrivate: true }),
     fingerprint: `${fingerprint};${backend.kvKind}`,
     kvTokenBytes: backend.kvTokenBytes,
     int8HeadDim: settings.kvStoreFormat === 'int8' ? config.text.headDim : null,

@@ -11,7 +11,7 @@ const DEFAULT_COUNT = 1000;
 export function openSessions(engine: LocalEngine, options: EngineOptions): SessionRegistry {
   const { kvStore, sessionTtlMs } = options;
   return createSessionRegistry({
-    store: kvStore === undefined ? null : openModelStore(kvStore),
+    store: kvStore === undefined ? null : openModelStore(kvStore, { isPrivate: true }),
     clock: systemClock,
     memory: engine,
     ...(sessionTtlMs === undefined ? {} : { ttlMs: sessionTtlMs }),

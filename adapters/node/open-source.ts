@@ -8,7 +8,7 @@ import type { ObjectSource } from '../../src/weights/object-source.ts';
 import type { ObjectStore } from '../../src/weights/object-store.ts';
 import { createS3Store } from '../s3/s3-store.ts';
 import { createFolderSource } from './folder-source.ts';
-import { createFolderStore } from './folder-store.ts';
+import { createFolderStore, type FolderStoreOptions } from './folder-store.ts';
 
 export interface ModelSource {
   readonly source: ObjectSource;
@@ -55,7 +55,7 @@ export function openModelSource(model: string, token?: string): ModelSource {
  * Opens a place that can be written: a folder, made with its first object, or `s3://bucket/folder`.
  * @throws ServeError invalid_url
  */
-export function openModelStore(location: string): ObjectStore {
+export function openModelStore(location: string, options: FolderStoreOptions = {}): ObjectStore {
   if (location.startsWith('s3:')) return openS3(location);
   if (location === DEMO_MODEL || /^(hf:|https?:)/.test(location)) {
     throw new ServeError(
@@ -63,7 +63,7 @@ export function openModelStore(location: string): ObjectStore {
       `${location === DEMO_MODEL ? 'The demo model' : 'A model on the web'} can be read but not written; give a folder or s3://bucket/folder.`,
     );
   }
-  return createFolderStore(folderOf(location));
+  return createFolderStore(folderOf(location), options);
 }
 
 /** Bytes of the disk that a folder lies on, or would; null elsewhere and where the system does not tell. */

@@ -67,6 +67,8 @@ export interface EngineTotals {
   readonly fairPreemptions: number;
   /** Answers given up because nobody read them. */
   readonly stalledReaders: number;
+  /** Sequences begun anew because what was reused for them gave no usable logits. */
+  readonly distrusted: number;
   /** Waiting sequences refused because other tenants had fewer places in the queue. */
   readonly displaced: number;
   /** Tokens computed again after a preemption, because their pages were gone. */

@@ -138,6 +138,9 @@ export function createLocalEngine(options: LocalEngineOptions): LocalEngine {
     prefillBudgetMs: options.prefillBudgetMs ?? DEFAULT_PREFILL_BUDGET_MS,
     sliceMs: options.sliceMs ?? Number.POSITIVE_INFINITY,
     onEvent,
+    onDistrust: (sequence) => {
+      tier.distrust(sequence).catch((error: unknown) => onEvent({ type: 'kv-failed', error }));
+    },
     beforeRelease: (sequence) => tier.keep(sequence),
   });
   /** Prompts that are fetched from the store before they queue. */

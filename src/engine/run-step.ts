@@ -61,7 +61,7 @@ export function createStepRunner(
     options.update(plan, logits, nowMs);
     if (draft !== null) endDraft(draft, before, durationMs);
     else if (decode.length === 1 && chunk === null) speculation?.observeDecode(durationMs);
-    await kv.keepPages(users);
+    await kv.keepPages(users.filter(({ isBroken, isDistrusted }) => !isBroken && !isDistrusted));
     meter.phases.add('rowMoves', Math.max(0, clock.now() - nowMs));
   };
 }

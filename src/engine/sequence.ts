@@ -79,6 +79,10 @@ export class Sequence implements Schedulable, Draftable, KvUser, Preemptible, Wa
   outcome: Outcome | null = null;
   /** A step with it failed: nobody knows what is in its row. */
   isBroken = false;
+  /** Its logits were unusable: nothing of what is held of its content may be used again. */
+  isDistrusted = false;
+  /** Computes everything itself. */
+  reusesNothing = false;
   readonly arrivedMs: number;
   /** null before it got its first row. */
   admittedMs: number | null = null;
@@ -88,7 +92,8 @@ export class Sequence implements Schedulable, Draftable, KvUser, Preemptible, Wa
   computedAtRow = 0;
   /** Since when its reader has been behind; null while it is not. */
   pausedSinceMs: number | null = null;
-  private prefillEndMs = 0;
+  /** null before the whole prompt was in the row. */
+  private prefillEndMs: number | null = null;
   private readonly tokensPerImage: number;
   private readonly tokens: TokenBytes;
   private readonly endIds: ReadonlySet<number>;
@@ -157,6 +162,7 @@ export class Sequence implements Schedulable, Draftable, KvUser, Preemptible, Wa
   }
 
   get reusableTokens(): number {
+    if (this.reusesNothing) return 0;
     if (this.isResuming) return this.prefillTokens;
     // What is said of every prompt token has to be computed.
     if (this.wantsPromptLogprobs) return 0;
@@ -187,9 +193,11 @@ export class Sequence implements Schedulable, Draftable, KvUser, Preemptible, Wa
     if (this.promptLogprobs !== null) this.promptLogprobs[position] = logprobs;
   }
 
-  /** The whole prompt is in the row. */
+  /** The whole prompt is in the row, perhaps not for the first time. */
   endPrefill(nowMs: number): void {
+    const isKnown = this.prefillEndMs !== null;
     this.prefillEndMs = nowMs;
+    if (isKnown) return;
     this.events.push({
       type: 'prefill-end',
       tokens: this.prompt.tokens,
@@ -239,6 +247,26 @@ export class Sequence implements Schedulable, Draftable, KvUser, Preemptible, Wa
     }
   }
 
+  /**
+   * Its logits are unusable. What was reused may be to blame, once; else it ends with `error`, and nothing
+   * that it has computed is kept.
+   */
+  distrust(error: unknown): void {
+    this.isDistrusted = true;
+    if (this.computedAtRow > 0 && !this.reusesNothing) return;
+    this.isBroken = true;
+    this.fail(error);
+  }
+
+  /** Begins anew, without anything that was computed before; what its reader has heard stays said. */
+  startOver(): void {
+    this.isDistrusted = false;
+    this.reusesNothing = true;
+    this.computed = 0;
+    this.cachedTokens = 0;
+    this.store = null;
+  }
+
   /** Ends the sequence with an error its reader gets after what it has not read yet. */
   fail(error: unknown): void {
     this.outcome ??= 'error';
@@ -271,8 +299,8 @@ export class Sequence implements Schedulable, Draftable, KvUser, Preemptible, Wa
       completionTokens: this.completionTokens,
       timings: {
         queueMs: elapsed(this.arrivedMs, this.admittedMs ?? nowMs),
-        prefillMs: elapsed(this.admittedMs ?? nowMs, this.prefillEndMs),
-        decodeMs: elapsed(this.prefillEndMs, nowMs),
+        prefillMs: elapsed(this.admittedMs ?? nowMs, this.prefillEndMs ?? nowMs),
+        decodeMs: elapsed(this.prefillEndMs ?? nowMs, nowMs),
       },
     });
     this.events.end();

@@ -39,6 +39,8 @@ export interface StepLoopOptions {
   /** Sequences that may wait for readers that do not read. */
   readonly maxParked: number;
   readonly onEvent: (event: EngineEvent) => void;
+  /** Called with sequences that go on without what was reused for them. */
+  readonly onDistrust: (sequence: Sequence) => void;
   /** Called with sequences that ended, before they lose their row; null: nothing to do. */
   readonly beforeRelease: ((sequence: Sequence) => Promise<void>) | null;
 }
@@ -77,6 +79,8 @@ export interface LoopTotals {
   readonly stalledReaders: number;
   /** Waiting sequences refused because other tenants had fewer places. */
   readonly displaced: number;
+  /** Sequences begun anew because what was reused for them gave no usable logits. */
+  readonly distrusted: number;
   readonly recomputedTokens: number;
   readonly steps: number;
   readonly phaseMs: PhaseTimes;
@@ -100,7 +104,13 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
   let hasNews = false;
   let whenIdle: (() => void)[] = [];
   let meanSequenceMs = FIRST_SEQUENCE_GUESS_MS;
-  const counts = { preemptions: 0, fairPreemptions: 0, stalledReaders: 0, displaced: 0 };
+  const counts = {
+    preemptions: 0,
+    fairPreemptions: 0,
+    stalledReaders: 0,
+    displaced: 0,
+    distrusted: 0,
+  };
   let recomputedTokens = 0;
   /** Ends the wait for the next moment at which a pause has consequences. */
   let alarm: AbortController | null = null;
@@ -179,14 +189,34 @@ export function createStepLoop(options: StepLoopOptions): StepLoop {
         if (failure !== null) sequence.fail(asServeError(failure.error, 'Encoding an image'));
       }
     }
+    for (const sequence of running) {
+      if (sequence.isDistrusted && sequence.outcome === null) startOver(sequence);
+    }
     const ended = running.filter(({ outcome }) => outcome !== null);
     if (ended.length === 0) return;
     running = running.filter(({ outcome }) => outcome === null);
     for (const sequence of ended) {
       await options.beforeRelease?.(sequence);
       kv.release(sequence, !sequence.isBroken);
+      if (sequence.isDistrusted) forgetContent(sequence);
       end(sequence);
     }
+  }
+
+  /** A bad page, from a store or of a device that failed for a moment, must not be met by every turn to come. */
+  function startOver(sequence: Sequence): void {
+    counts.distrusted++;
+    running = running.filter((other) => other !== sequence);
+    kv.release(sequence, false);
+    sequence.releaseImages();
+    forgetContent(sequence);
+    options.onDistrust(sequence);
+    sequence.startOver();
+    line.putBack(sequence);
+  }
+
+  function forgetContent({ scope, words, computed }: Sequence): void {
+    kv.forget(scope, words.subarray(0, computed), []);
   }
 
   function giveUpStalled(nowMs: number): void {

@@ -1,5 +1,6 @@
 import { ServeError } from '../errors.ts';
 import type { ForwardStep, StepLogits } from './backend.ts';
+import type { TokenLogprobs } from './engine.ts';
 import { createLogprobReader } from './logprobs.ts';
 import { createSampler } from './sampler.ts';
 import type { ChunkPlan, DraftPlan, Plan } from './scheduler.ts';
@@ -71,8 +72,10 @@ export function createUpdate(options: UpdateOptions): Update {
     const { promptLogprobs } = sequence.params;
     if (promptLogprobs !== null) readPrompt(sequence, end - positions, logits, promptLogprobs);
     if (end < sequence.prefillTokens || sequence.completionTokens > 0) return;
+    // Chosen before it is said how the prompt came about: logits may prove that wrong.
+    const next = sequence.wantsTokens ? choose(sequence, rowOf(logits, positions - 1)) : null;
     sequence.endPrefill(nowMs);
-    if (sequence.wantsTokens) sampleNext(sequence, rowOf(logits, positions - 1), nowMs);
+    if (next !== null) sequence.append(next.id, next.logprobs, nowMs);
   }
 
   /** Reads what logits at prompt positions from `first` on say of the token after each. */
@@ -91,11 +94,19 @@ export function createUpdate(options: UpdateOptions): Update {
     }
   }
 
-  function sampleNext(sequence: Sequence, logits: Float32Array, nowMs: number): void {
+  function choose(
+    sequence: Sequence,
+    logits: Float32Array,
+  ): { readonly id: number; readonly logprobs: TokenLogprobs | null } {
     const { params, history, completionTokens } = sequence;
     const id = sampler.sample(logits, params, history, completionTokens);
     const logprobs =
       params.logprobs === null ? null : logprobReader.read(logits, id, params.logprobs);
+    return { id, logprobs };
+  }
+
+  function sampleNext(sequence: Sequence, logits: Float32Array, nowMs: number): void {
+    const { id, logprobs } = choose(sequence, logits);
     sequence.append(id, logprobs, nowMs);
   }
 
@@ -110,7 +121,8 @@ export function createUpdate(options: UpdateOptions): Update {
     for (let at = 0; at <= tokens.length; at++) {
       sequence.computed++;
       guard(sequence, () => sampleNext(sequence, rowOf(logits, at), nowMs));
-      if (sequence.outcome !== null || sequence.lastToken !== tokens[at]) return;
+      const isOver = sequence.outcome !== null || sequence.isDistrusted;
+      if (isOver || sequence.lastToken !== tokens[at]) return;
     }
   }
 
@@ -135,12 +147,12 @@ export function asServeError(error: unknown, what: string): ServeError {
   return new ServeError('internal', `${what} failed: ${reason}`, { cause: error });
 }
 
-/** An error of one sequence (broken logits) ends that one only; an ended one is left alone. */
+/** An error of one sequence (broken logits) concerns that one only; an ended one is left alone. */
 function guard(sequence: Sequence, update: () => void): void {
   if (sequence.outcome !== null) return;
   try {
     update();
   } catch (error) {
-    sequence.fail(asServeError(error, 'Choosing a token'));
+    sequence.distrust(asServeError(error, 'Choosing a token'));
   }
 }

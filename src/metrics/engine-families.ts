@@ -56,6 +56,11 @@ export function engineFamilies(completer: Completer): readonly Family[] {
       (s) => s.totals.displaced,
     ),
     counter(
+      'gemlet_distrusted_reuse_total',
+      'Sequences computed anew because what was reused for them gave no usable logits.',
+      (s) => s.totals.distrusted,
+    ),
+    counter(
       'vllm:spec_decode_num_drafts_total',
       'Times that the next tokens of an answer were guessed.',
       (s) => s.totals.speculation.drafts,

@@ -34,6 +34,8 @@ export interface BringIn {
   fetch(sequence: Sequence, signal?: AbortSignal): Promise<void>;
   /** Hands what a sequence has computed to the store; call it while it still has its row. */
   keep(sequence: Sequence): Promise<void>;
+  /** Removes from the store what a sequence has computed or reused. */
+  distrust(sequence: Sequence): Promise<void>;
 }
 
 const SOUGHT_TOKENS = 32;
@@ -91,7 +93,7 @@ export function createBringIn(options: BringInOptions): BringIn {
       const session = sequence.prompt.session ?? null;
       if (sequence.isBroken || sequence.computed < 1) return;
       if (store === null && session === null) return;
-      const words = sequence.words.slice(0, sequence.computed);
+      const words = computedWords(sequence);
       const known = store === null ? [] : saidIn(sequence);
       const keys = known.map(({ key }) => key);
       const content = { ...contentOfSequence(sequence), words, said: keys };
@@ -102,12 +104,20 @@ export function createBringIn(options: BringInOptions): BringIn {
       if (session === null || sequence.outcome === 'error') return;
       options.onTurn({ session, content, cachedTokens: sequence.cachedTokens });
     },
+    async distrust(sequence) {
+      const content = { ...contentOfSequence(sequence), words: computedWords(sequence) };
+      await store?.forget(content, []);
+    },
   };
 }
 
 function contentOfSequence({ scope, words, prompt }: Sequence): KvContent {
   const images = prompt.images.map(({ position, image }) => ({ position, sha256: image.sha256 }));
   return { scope, words, images };
+}
+
+function computedWords({ words, computed }: Sequence): Int32Array {
+  return words.slice(0, computed);
 }
 
 /** Keeps what a sequence that came to its end has said. */

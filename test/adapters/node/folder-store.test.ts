@@ -1,5 +1,14 @@
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -26,6 +35,12 @@ describeObjectSource('a writable folder', async () => {
 describeObjectStore('a folder', async () => {
   const folder = await makeFolder();
   const open = () => createFolderStore(join(folder, 'not', 'there', 'yet'));
+  return { store: open(), open, dispose: () => rm(folder, { recursive: true }) };
+});
+
+describeObjectStore('a private folder', async () => {
+  const folder = await makeFolder();
+  const open = () => createFolderStore(join(folder, 'not', 'there', 'yet'), { isPrivate: true });
   return { store: open(), open, dispose: () => rm(folder, { recursive: true }) };
 });
 
@@ -101,6 +116,45 @@ describe('a writable folder', () => {
     const keys: string[] = [];
     for await (const { key } of store.listPrefix('.')) keys.push(key);
     expect(keys).toEqual(['.hidden']);
+  });
+
+  it('that is private neither reads nor lists what links out of it lead to', async () => {
+    await writeFile(join(outside, 'secret'), 'secret');
+    await symlink(join(outside, 'secret'), join(folder, 'file'));
+    await symlink(outside, join(folder, 'out'));
+    const store = createFolderStore(folder, { isPrivate: true });
+    for (const key of ['file', 'out/secret']) {
+      expect((await rejectedBy(store.head(key))).message).toContain('leads out of it');
+      const error = await rejectedBy(store.read(key, 0, new Uint8Array(6)));
+      expect(error.message).toContain('leads out of it');
+    }
+    const keys: string[] = [];
+    for await (const { key } of store.listPrefix('')) keys.push(key);
+    expect(keys).toEqual([]);
+    // What is written in the link's place is our own.
+    await store.write('file', Buffer.from('ours'));
+    const bytes = new Uint8Array(4);
+    await store.read('file', 0, bytes);
+    expect(Buffer.from(bytes).toString()).toBe('ours');
+    expect(await readFile(join(outside, 'secret'), 'utf8')).toBe('secret');
+    await store.close();
+  });
+
+  it('that is private loses what killed writers left with the next listing, after an hour', async () => {
+    const left = ['0', '1'].map(
+      (digit) => `.gemlet-${digit}b7e1d5e-0000-4000-8000-000000000000.partial`,
+    );
+    await mkdir(join(folder, 'kv'));
+    for (const name of left) await writeFile(join(folder, 'kv', name), 'half');
+    const longAgo = new Date(Date.now() - 2 * 3_600_000);
+    await utimes(join(folder, 'kv', left[0] ?? ''), longAgo, longAgo);
+    for (const isPrivate of [false, true]) {
+      expect(await readdir(join(folder, 'kv'))).toHaveLength(2);
+      const store = createFolderStore(folder, { isPrivate });
+      for await (const { key } of store.listPrefix('')) expect(key).toBe('nothing is there');
+      await store.close();
+    }
+    expect(await readdir(join(folder, 'kv'))).toEqual([left[1]]);
   });
 
   it('says what is in the way when a name is both a file and a folder', async () => {
