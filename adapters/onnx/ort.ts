@@ -280,5 +280,8 @@ function check(api: OrtApi, status: Pointer | string | null): void {
   if (status === null) return;
   const message = String(api.GetErrorMessage(status));
   api.ReleaseStatus(status);
-  throw new ServeError('internal', `ONNX Runtime: ${message}`);
+  // Its words name files and lines of its own: they are for the log, not for clients.
+  throw new ServeError('internal', 'The inference runtime failed; the log has its words.', {
+    cause: new Error(`ONNX Runtime: ${message}`),
+  });
 }

@@ -1,5 +1,6 @@
 import * as z from 'zod/mini';
 import { ServeError } from '../errors.ts';
+import type { Sha256 } from '../lib/sha256-hex.ts';
 import type { ObjectSource } from '../weights/object-source.ts';
 import { readJson } from '../weights/read-json.ts';
 
@@ -161,6 +162,24 @@ const manifest = z.object({
 
 export function partKey({ sha256 }: Pick<BundlePart, 'sha256'>): string {
   return `parts/${sha256}`;
+}
+
+/** SHA-256 over everything that decides what the model says. */
+export async function fingerprintOf(
+  manifest: Omit<BundleManifest, 'fingerprint'>,
+  sha256: Sha256,
+): Promise<string> {
+  const { files, decoder, vision } = manifest;
+  const content = JSON.stringify([
+    files.map((each) => [each.key, each.sha256]),
+    manifest.embeddingDtype,
+    decoder.tensors,
+    decoder.parts,
+    vision?.tensors ?? [],
+    vision?.parts ?? [],
+    manifest.table,
+  ]);
+  return sha256(new TextEncoder().encode(content));
 }
 
 /**

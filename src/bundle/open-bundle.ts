@@ -2,11 +2,12 @@ import { ServeError } from '../errors.ts';
 import { sha256Hex, type Sha256 } from '../lib/sha256-hex.ts';
 import { parseGenerationConfig } from '../model/generation-config.ts';
 import { parseModelConfig } from '../model/parse-config.ts';
-import { expectedTensors } from '../model/tensor-shapes.ts';
 import type { StoredHead } from '../weights/checkpoint.ts';
 import type { ObjectSource } from '../weights/object-source.ts';
 import type { OpenedCheckpoint } from '../weights/open-checkpoint.ts';
 import { readJson } from '../weights/read-json.ts';
+import { checkShapes } from './check-shapes.ts';
+import { fingerprintOf, MANIFEST_KEY } from './manifest.ts';
 import type { BundleManifest, BundleStream, BundleTensor } from './manifest.ts';
 import { createPartStream, type PartStream, type PartStreamOptions } from './part-stream.ts';
 import { listTensors } from './list-tensors.ts';
@@ -35,12 +36,19 @@ export async function openBundle(
   options: BundleOptions = {},
 ): Promise<OpenedCheckpoint> {
   const { onProgress, signal, sha256 = sha256Hex } = options;
+  if ((await fingerprintOf(manifest, sha256)) !== manifest.fingerprint) {
+    throw new ServeError(
+      'invalid_checkpoint',
+      `${source.name}: ${MANIFEST_KEY} was changed after it was packed: its fingerprint is not that of its content. Run gemlet pack again, or copy the bundle anew.`,
+    );
+  }
   const files = createVerifiedFiles(source, manifest.files, sha256);
   const generationConfig = await readJson(files, 'generation_config.json', signal);
   const config = parseModelConfig(await readJson(files, 'config.json', signal), {
     generationConfig,
     embeddingDtype: manifest.embeddingDtype,
   });
+  checkShapes(config, manifest, source.name);
   const closing = new AbortController();
   let loaded = 0;
   const decoder = streamOf(
@@ -65,9 +73,6 @@ export async function openBundle(
     ],
     source.name,
   );
-  for (const { name } of expectedTensors(config)) {
-    if (name !== 'embed_tokens') reader.require(name);
-  }
   const stored = storedHead(manifest, config.text.vocabSize, decoder, table);
   return {
     name: source.name,

@@ -4,7 +4,7 @@ import { expectedTensors } from '../model/tensor-shapes.ts';
 import type { ObjectSource } from '../weights/object-source.ts';
 import type { ObjectStore } from '../weights/object-store.ts';
 import type { OpenedCheckpoint } from '../weights/open-checkpoint.ts';
-import { MANIFEST_KEY, VOCABULARY_KEY } from './manifest.ts';
+import { fingerprintOf, MANIFEST_KEY, VOCABULARY_KEY } from './manifest.ts';
 import type { BundleFile, BundleManifest, BundleStream, BundleTensor } from './manifest.ts';
 import { chooseTableFormat, packTable } from './pack-table.ts';
 import { packHead, packTensor } from './pack-tensors.ts';
@@ -114,25 +114,11 @@ export async function packCheckpoint(options: PackOptions): Promise<BundleManife
     vision,
     table,
   };
-  const fingerprint = await sha256Hex(new TextEncoder().encode(hashesOf(content)));
+  const fingerprint = await fingerprintOf(content, sha256Hex);
   const manifest: BundleManifest = { ...content, fingerprint };
   const json = new TextEncoder().encode(JSON.stringify(manifest));
   await store.write(MANIFEST_KEY, json, signal === undefined ? {} : { signal });
   return manifest;
-}
-
-/** Everything that decides what the model says. */
-export function hashesOf(manifest: Omit<BundleManifest, 'fingerprint'>): string {
-  const { files, decoder, vision, table } = manifest;
-  return JSON.stringify([
-    files.map(({ key, sha256 }) => [key, sha256]),
-    manifest.embeddingDtype,
-    decoder.tensors,
-    decoder.parts,
-    vision?.tensors ?? [],
-    vision?.parts ?? [],
-    table,
-  ]);
 }
 
 function layerOf(name: string): number {

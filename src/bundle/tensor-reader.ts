@@ -8,8 +8,6 @@ type FloatTensor = Extract<BundleTensor, { type: 'float' }>;
 type Int4Tensor = Extract<BundleTensor, { type: 'int4' }>;
 
 export interface TensorReader {
-  /** @throws ServeError invalid_checkpoint when the bundle lacks it */
-  require(name: string): void;
   linear(name: string): LinearInfo;
   readFloats(name: string, signal?: AbortSignal): Promise<Float32Array>;
   readRows(
@@ -81,7 +79,6 @@ export function createTensorReader(
   }
 
   return {
-    require: (name) => void find(name),
     linear(name) {
       const { tensor } = find(name);
       if (tensor.type === 'int4') {

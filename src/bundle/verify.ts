@@ -1,8 +1,7 @@
 import { runBounded } from '../lib/run-bounded.ts';
 import { sha256Hex } from '../lib/sha256-hex.ts';
 import type { ObjectSource } from '../weights/object-source.ts';
-import { partKey, type BundleManifest } from './manifest.ts';
-import { hashesOf } from './pack.ts';
+import { fingerprintOf, partKey, type BundleManifest } from './manifest.ts';
 
 export interface VerifyProblem {
   readonly key: string;
@@ -61,8 +60,7 @@ export async function verifyBundle(
     },
     signal,
   );
-  const { fingerprint, ...content } = manifest;
-  if ((await sha256Hex(new TextEncoder().encode(hashesOf(content)))) !== fingerprint) {
+  if ((await fingerprintOf(manifest, sha256Hex)) !== manifest.fingerprint) {
     const detail = 'its fingerprint is not that of its content';
     problems.push({ key: 'bundle.json', problem: 'wrong bytes', detail });
   }

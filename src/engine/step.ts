@@ -140,11 +140,14 @@ export function createUpdate(options: UpdateOptions): Update {
   };
 }
 
-/** Keeps what already has a code; wraps everything else with its cause. */
+/** Keeps what already has a code; of everything else the words are for the log, as its cause. */
 export function asServeError(error: unknown, what: string): ServeError {
   if (ServeError.is(error)) return error;
-  const reason = error instanceof Error ? error.message : String(error);
-  return new ServeError('internal', `${what} failed: ${reason}`, { cause: error });
+  return new ServeError(
+    'internal',
+    `${what} failed; the server's log has the details under the request id.`,
+    { cause: error },
+  );
 }
 
 /** An error of one sequence (broken logits) concerns that one only; an ended one is left alone. */

@@ -1,8 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { openModel } from '../../src/bundle/open-model.ts';
 import { packCheckpoint } from '../../src/bundle/pack.ts';
-import { readManifest } from '../../src/bundle/manifest.ts';
+import {
+  fingerprintOf,
+  readManifest,
+  type BundleManifest,
+  type BundleTensor,
+} from '../../src/bundle/manifest.ts';
 import { verifyBundle } from '../../src/bundle/verify.ts';
+import { sha256Hex } from '../../src/lib/sha256-hex.ts';
 import { openCheckpoint, type OpenedCheckpoint } from '../../src/weights/open-checkpoint.ts';
 import { memorySource } from '../support/memory-source.ts';
 import { memoryStore, type MemoryStore } from '../support/memory-store.ts';
@@ -181,6 +187,47 @@ describe('a bundle', () => {
     store.onRead = () => undefined;
     expect(recovered).toBeGreaterThan(10);
     expect(refused).toBeGreaterThan(10);
+  });
+
+  it('is refused at opening when its manifest was changed, or is of another model', async () => {
+    const checkpoint = await openSynthetic(SHAPE);
+    const store = memoryStore();
+    const manifest = await pack(checkpoint, store);
+    const openWith = (changed: BundleManifest): Promise<unknown> => {
+      store.objects.set('bundle.json', new TextEncoder().encode(JSON.stringify(changed)));
+      return openModel(store);
+    };
+    const { table } = manifest;
+    await expect(openWith({ ...manifest, fingerprint: '0'.repeat(64) })).rejects.toThrow(
+      'its fingerprint is not that of its content. Run gemlet pack again',
+    );
+    await expect(openWith({ ...manifest, table: { ...table, rows: 8 } })).rejects.toThrow(
+      'its fingerprint is not that of its content',
+    );
+
+    // With its fingerprint made right again.
+    const resign = async (changed: BundleManifest): Promise<unknown> =>
+      openWith({ ...changed, fingerprint: await fingerprintOf(changed, sha256Hex) });
+    const swapTensor = (change: (tensor: BundleTensor) => BundleTensor): Promise<unknown> => {
+      const { decoder } = manifest;
+      const tensors = decoder.tensors.map((tensor) =>
+        tensor.name === 'layers.0.mlp.down_proj' ? change(tensor) : tensor,
+      );
+      return resign({ ...manifest, decoder: { ...decoder, tensors } });
+    };
+    await expect(resign(manifest)).resolves.toBeDefined();
+    await expect(resign({ ...manifest, table: { ...table, rows: 8 } })).rejects.toThrow(
+      /the embedding table is \[8, \d+\], but config\.json demands \[\d+, \d+\] or more rows/,
+    );
+    await expect(
+      swapTensor((tensor) => (tensor.type === 'int4' ? { ...tensor, outFeatures: 8 } : tensor)),
+    ).rejects.toThrow(/layers\.0\.mlp\.down_proj is int4 \[8, \d+\], but config\.json demands/);
+    await expect(swapTensor((tensor) => ({ ...tensor, offset: 2 ** 40 }))).rejects.toThrow(
+      'layers.0.mlp.down_proj ends at byte',
+    );
+    await expect(
+      swapTensor((tensor) => ({ ...tensor, name: 'other' }) as BundleTensor),
+    ).rejects.toThrow('it lacks layers.0.mlp.down_proj');
   });
 
   it('says what is wrong with it', async () => {

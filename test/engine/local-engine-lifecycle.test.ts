@@ -44,7 +44,7 @@ describe('local engine, failures and shutdown', () => {
         beforeForward: () => {
           if (failNext) {
             failNext = false;
-            throw new Error('device lost');
+            throw new Error('/runtime/src/device.cc:42 device lost');
           }
         },
       },
@@ -57,7 +57,9 @@ describe('local engine, failures and shutdown', () => {
     })();
     await expect(rest).rejects.toMatchObject({
       code: 'internal',
-      cause: expect.objectContaining({ message: 'device lost' }),
+      // Words of a backend are for the log.
+      message: "A step of the model failed; the server's log has the details under the request id.",
+      cause: expect.objectContaining({ message: '/runtime/src/device.cc:42 device lost' }),
     });
     await settle();
     expect(backend.rowsInUse()).toBe(engine.stats().warmRows);
