@@ -53,6 +53,8 @@ Machine
                            this process and are found by its replicas
       --kv-store-format <f>  exact (default): to the bit; int8: a quarter of the
                            bytes, rounded
+      --kv-store-key <key> 16 characters or more; only what servers with this key wrote
+                           there is taken (better as GEMLET_KV_STORE_KEY)
       --kv-restore <when>  faster (default): where measured rates say that it is
                            faster than computing again; always
       --kv-store-size <s>  most that may lie there, such as 200GB; then the least

@@ -1,3 +1,4 @@
+import { LEAST_KEY_CHARACTERS } from '../../src/lib/keyed-hash.ts';
 import { LOG_FORMATS, type LogFormat } from '../../src/log/format.ts';
 import { DEFAULT_IMAGE_LIMITS } from '../../src/image/sniff.ts';
 import type { EngineOptions } from '../node/create-engine.ts';
@@ -98,6 +99,7 @@ const ENGINE_FLAGS = [
   'kv-budget',
   'kv-store',
   'kv-store-format',
+  'kv-store-key',
   'kv-store-size',
   'kv-keep-days',
   'kv-restore',
@@ -133,6 +135,7 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     maxPerTenant: options.number('max-concurrent', 1, Number.MAX_SAFE_INTEGER),
     kvBudgetBytes: options.bytes('kv-budget'),
     kvStore: options.text('kv-store'),
+    kvStoreKey: storeKey(options.text('kv-store-key')),
     kvStoreFormat: options.choice('kv-store-format', ['exact', 'int8']),
     kvStoreBytes: options.bytes('kv-store-size'),
     kvKeepDays: options.number('kv-keep-days', 0, 36_500),
@@ -151,7 +154,10 @@ export function parseServeOptions(args: readonly string[], environment: Environm
   return {
     engine,
     ...server,
-    secrets: [...server.secrets, ...(engine.token === undefined ? [] : [engine.token])],
+    secrets: [
+      ...server.secrets,
+      ...[engine.token, engine.kvStoreKey].filter((secret) => secret !== undefined),
+    ],
     fleetKeys,
     load: options.choice('load', ['eager', 'lazy']) ?? 'eager',
     idleUnloadMs: options.milliseconds('idle-unload', 1),
@@ -168,6 +174,13 @@ function pictureCost(options: OptionReader): PicturePoolOptions | undefined {
       ? {}
       : { limits: { ...DEFAULT_IMAGE_LIMITS, maxPixels: megapixels * 1_000_000 } }),
   };
+}
+
+function storeKey(key: string | undefined): string | undefined {
+  if (key === undefined || key.length >= LEAST_KEY_CHARACTERS) return key;
+  throw new UsageError(
+    `--kv-store-key must have ${LEAST_KEY_CHARACTERS} characters or more: openssl rand -hex 32 makes one.`,
+  );
 }
 
 /** 0 is never. */

@@ -38,6 +38,11 @@ export interface EngineOptions {
    */
   readonly kvStore?: string;
   /**
+   * 16 characters or more: what lies in `kvStore` proves that a server with this key wrote it, and names tell
+   * nothing to who guesses. Without one only damage is found. Servers with other keys do not see each other's pages.
+   */
+  readonly kvStoreKey?: string;
+  /**
    * `exact` (default) restores to the bit; `int8` stores a quarter of the bytes, and answers may then differ
    * where tokens are nearly equal. Neither reads what the other wrote.
    */

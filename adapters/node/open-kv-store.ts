@@ -3,11 +3,12 @@ import { PAGE_TOKENS } from '../../src/engine/kv/kv-memory.ts';
 import type { KvStore } from '../../src/engine/kv/kv-store.ts';
 import { createObjectKvStore } from '../../src/engine/kv/store/object-kv-store.ts';
 import { systemClock } from '../../src/lib/clock.ts';
+import { createKeyedHash } from '../../src/lib/keyed-hash.ts';
 import type { OpenedCheckpoint } from '../../src/weights/open-checkpoint.ts';
 import type { LoadingBackend } from '../onnx/backend.ts';
 import type { EngineOptions } from './engine-settings.ts';
 import { diskBytesOf, openModelStore } from './open-source.ts';
-import { nodeSha256 } from './sha256.ts';
+import { nodeHmac, nodeSha256 } from './sha256.ts';
 
 /** Without use; what a replica wrote last week is rarely asked for again. */
 const KEEP_DAYS = 7;
@@ -30,10 +31,11 @@ export function openKvStore(
   backend: LoadingBackend,
   settings: Pick<
     EngineOptions,
-    'kvStoreFormat' | 'kvRestore' | 'kvStoreBytes' | 'kvKeepDays' | 'onEvent'
+    'kvStoreKey' | 'kvStoreFormat' | 'kvRestore' | 'kvStoreBytes' | 'kvKeepDays' | 'onEvent'
   >,
 ): KvStore {
   const { config, fingerprint } = checkpoint;
+  const { kvStoreKey: key } = settings;
   const { kvKeepDays: keepDays = KEEP_DAYS, kvStoreBytes: maxBytes = defaultBytes(location) } =
     settings;
   return createObjectKvStore({
@@ -46,7 +48,7 @@ export function openKvStore(
     pageTokens: PAGE_TOKENS,
     clock: systemClock,
     instance: randomUUID(),
-    sha256: nodeSha256,
+    sha256: key === undefined ? nodeSha256 : createKeyedHash(key, 'pages', nodeHmac),
     keepDays: keepDays === 0 ? null : keepDays,
     maxBytes: maxBytes === 0 ? Number.POSITIVE_INFINITY : maxBytes,
     alwaysRestores: settings.kvRestore === 'always',

@@ -1,6 +1,7 @@
 import type { KvContent } from '../engine/kv/kv-store.ts';
 import { ServeError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { Sha256 } from '../lib/sha256-hex.ts';
 import type { ObjectStore } from '../weights/object-store.ts';
 import { createSessionFiles } from './session-files.ts';
 import type {
@@ -31,6 +32,8 @@ export interface SessionRegistry extends SessionControl {
 export interface SessionRegistryOptions {
   /** Where sessions outlive this process; null: they end with it. */
   readonly store: ObjectStore | null;
+  /** Proves files of the store, see `createKeyedHash`; null (default): nothing does. */
+  readonly keyedHash?: Sha256 | null;
   readonly clock: Clock;
   readonly memory: SessionMemory;
   /** How long a session is kept after each use; default 24 hours. */
@@ -51,7 +54,10 @@ export function createSessionRegistry(options: SessionRegistryOptions): SessionR
   const { store, clock, memory } = options;
   const onEvent = options.onEvent ?? ((): void => undefined);
   const stop = new AbortController();
-  const files = store === null ? null : createSessionFiles({ store, clock, onEvent });
+  const files =
+    store === null
+      ? null
+      : createSessionFiles({ store, clock, keyedHash: options.keyedHash ?? null, onEvent });
   const tenants = new Map<string, TenantSessions>();
   let sweeping: Promise<void> | null = null;
 

@@ -2,10 +2,11 @@ import { ServeError } from '../errors.ts';
 import { abortable } from '../lib/abortable.ts';
 import type { Clock } from '../lib/clock.ts';
 import { runBounded } from '../lib/run-bounded.ts';
-import { sha256Hex } from '../lib/sha256-hex.ts';
+import { sha256Hex, type Sha256 } from '../lib/sha256-hex.ts';
 import type { ObjectStore } from '../weights/object-store.ts';
 import { readJson } from '../weights/read-json.ts';
 import { encodeSession, parseSession } from './session-json.ts';
+import { openSession, sealSession } from './session-seal.ts';
 import type { Session, SessionEvent } from './session.ts';
 
 /** Sessions in an object store, so that a restart finds them: `sessions/<tenant>/<id>.json`, hashed. */
@@ -31,6 +32,8 @@ export interface SessionFiles {
 export interface SessionFilesOptions {
   readonly store: ObjectStore;
   readonly clock: Clock;
+  /** Names files and proves them, see `createKeyedHash`; null: they are named by SHA-256 and prove nothing. */
+  readonly keyedHash: Sha256 | null;
   readonly onEvent: (event: SessionEvent) => void;
 }
 
@@ -39,17 +42,30 @@ const READS_AT_ONCE = 8;
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 60_000;
 
-export function createSessionFiles({ store, clock, onEvent }: SessionFilesOptions): SessionFiles {
+export function createSessionFiles(options: SessionFilesOptions): SessionFiles {
+  const { store, clock, keyedHash, onEvent } = options;
+  const hash = keyedHash ?? sha256Hex;
   /** The latest state of each session that is not written, by `nameOf`. */
   const waiting = new Map<string, Session>();
   const closing = new AbortController();
   let current: { readonly name: string; readonly done: Promise<boolean> } | null = null;
   let running: Promise<void> | null = null;
 
+  async function folderOf(tenant: string): Promise<string> {
+    return `sessions/${await hash(new TextEncoder().encode(tenant))}`;
+  }
+
+  async function keyOf(tenant: string, id: string): Promise<string> {
+    return `${await folderOf(tenant)}/${await hash(new TextEncoder().encode(id))}.json`;
+  }
+
   /** @returns whether it is written */
   async function write(name: string, session: Session): Promise<boolean> {
     try {
-      await store.write(await keyOf(session.tenant, session.id), encodeSession(session));
+      const key = await keyOf(session.tenant, session.id);
+      const bytes =
+        keyedHash === null ? encodeSession(session) : await sealSession(session, key, keyedHash);
+      await store.write(key, bytes);
     } catch (error) {
       onEvent({ type: 'session-write-failed', error });
       return false;
@@ -95,7 +111,8 @@ export function createSessionFiles({ store, clock, onEvent }: SessionFilesOption
     try {
       const value = await readJson(store, key, signal);
       if (value === undefined) return null;
-      const session = parseSession(value);
+      const session =
+        keyedHash === null ? parseSession(value) : await openSession(value, tenant, key, keyedHash);
       if (session.tenant === tenant && (await keyOf(tenant, session.id)) === key) return session;
       throw new TypeError('the stored session belongs to another place');
     } catch (error) {
@@ -150,12 +167,4 @@ export function createSessionFiles({ store, clock, onEvent }: SessionFilesOption
 
 function nameOf({ tenant, id }: Session): string {
   return `${tenant}\0${id}`;
-}
-
-async function folderOf(tenant: string): Promise<string> {
-  return `sessions/${await sha256Hex(new TextEncoder().encode(tenant))}`;
-}
-
-async function keyOf(tenant: string, id: string): Promise<string> {
-  return `${await folderOf(tenant)}/${await sha256Hex(new TextEncoder().encode(id))}.json`;
 }

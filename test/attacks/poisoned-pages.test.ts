@@ -28,6 +28,17 @@ const NAN_BYTES = Buffer.from([0, 0, 0xc0, 0x7f]);
 
 const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
 
+/** Fills a page, and makes its hashes right again as far as SHA-256 makes them. */
+function poison(path: string, filling: Buffer): void {
+  const page = readFileSync(path);
+  const localAt = HEADER_BYTES + Number(page.readBigUInt64LE(96));
+  page.fill(filling, HEADER_BYTES);
+  sha256(page.subarray(HEADER_BYTES, localAt)).copy(page, 112);
+  sha256(page.subarray(localAt)).copy(page, 144);
+  sha256(page.subarray(0, 224)).copy(page, 224);
+  writeFileSync(path, page);
+}
+
 describe('who can write to the store', { timeout: 60_000 }, () => {
   let folder = '';
   beforeEach(() => {
@@ -70,18 +81,6 @@ describe('who can write to the store', { timeout: 60_000 }, () => {
     }
   }
 
-  /** Fills a page with what is no number, and makes its hashes right again. */
-  function poison(path: string): void {
-    const page = readFileSync(path);
-    const globalBytes = Number(page.readBigUInt64LE(96));
-    const localAt = HEADER_BYTES + globalBytes;
-    page.fill(NAN_BYTES, HEADER_BYTES);
-    sha256(page.subarray(HEADER_BYTES, localAt)).copy(page, 112);
-    sha256(page.subarray(localAt)).copy(page, 144);
-    sha256(page.subarray(0, 224)).copy(page, 224);
-    writeFileSync(path, page);
-  }
-
   it('cannot break a conversation: pages that give no numbers are removed and computed again', async () => {
     const first = [{ role: 'user', content: QUESTION }];
     const { body } = await askOnce(first);
@@ -90,7 +89,7 @@ describe('who can write to the store', { timeout: 60_000 }, () => {
     const clean = await askOnce(next, { kvStore: rest });
     rmSync(rest, { recursive: true });
     expect(pages().length).toBeGreaterThan(1);
-    for (const path of pages()) poison(path);
+    for (const path of pages()) poison(path, NAN_BYTES);
 
     const poisoned = await askOnce(next);
     expect(poisoned.status).toBe(200);
@@ -105,6 +104,22 @@ describe('who can write to the store', { timeout: 60_000 }, () => {
     expect(healed).toMatchObject({ status: 200, distrusted: 0 });
     expect(healed.body.usage.prompt_tokens_details.cached_tokens).toBeGreaterThanOrEqual(256);
     expect(healed.body.choices[0].message.content).toBe(clean.body.choices[0].message.content);
+  });
+
+  it('cannot put words into a conversation either, where there is a key', async () => {
+    const kvStoreKey = 'a key of the server, long enough';
+    const first = [{ role: 'user', content: QUESTION }];
+    const { body } = await askOnce(first, { kvStoreKey });
+    const next = [...first, body.choices[0].message, { role: 'user', content: 'Go on.' }];
+    const restored = await askOnce(next, { kvStoreKey });
+    expect(restored.body.usage.prompt_tokens_details.cached_tokens).toBeGreaterThan(256);
+    for (const path of pages()) poison(path, Buffer.alloc(4));
+    const poisoned = await askOnce(next, { kvStoreKey });
+    expect(poisoned).toMatchObject({ status: 200, distrusted: 0 });
+    expect(poisoned.body.usage.prompt_tokens_details.cached_tokens).toBe(0);
+    // Who has another key, or none, meets no page of this one.
+    const stranger = await askOnce(next);
+    expect(stranger.body.usage.prompt_tokens_details.cached_tokens).toBe(0);
   });
 
   it('is whoever owns it: files and folders are readable for nobody else', async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ServeError } from '../../src/errors.ts';
+import { createKeyedHash } from '../../src/lib/keyed-hash.ts';
 import { parseSession } from '../../src/sessions/session-json.ts';
 import { until } from '../support/app-harness.ts';
 import { settle } from '../support/lazy-harness.ts';
@@ -48,6 +49,39 @@ describe('a restart', () => {
     for (const id of ['chat', 'other', 'fork']) await second.registry.remove('a', id);
     expect([second.memory.pages.size, second.store.objects.size]).toEqual([0, 0]);
     expect(await second.restart().ids()).toEqual([]);
+  });
+
+  it('with a key finds what was written with it, which names no tenant and cannot be changed', async () => {
+    const keyedHash = createKeyedHash('a key of 20 letters!', 'sessions');
+    const first = createSessionHarness({ keyedHash });
+    first.turn('chat', content);
+    first.turn('other', { ...hello, scope: 'a' });
+    const before = await first.registry.list('a', { limit: 10, after: null });
+    await first.registry.close();
+    expect(await first.restart().registry.list('a', { limit: 10, after: null })).toEqual(before);
+
+    const plain = createSessionHarness();
+    plain.turn('chat', content);
+    await plain.registry.close();
+    const [plainKey = ''] = plain.store.objects.keys();
+    const { objects } = first.store;
+    for (const [key, bytes] of objects) {
+      expect(key.split('/')[1]).not.toBe(plainKey.split('/')[1]);
+      const { body } = JSON.parse(new TextDecoder().decode(bytes)) as { readonly body: string };
+      expect(JSON.parse(body)).toMatchObject({ tenant: '' });
+      expect(body).not.toContain('"a\\u0000salt"');
+    }
+
+    // One under the name of another, and one changed in place.
+    const [[one, bytes] = ['', new Uint8Array()], [two] = ['']] = [...objects];
+    objects.set(two, bytes);
+    objects.set(
+      one,
+      new TextEncoder().encode(new TextDecoder().decode(bytes).replace('turns', 'turnz')),
+    );
+    const third = first.restart();
+    expect(await third.ids()).toEqual([]);
+    expect(third.events.map(({ type }) => type)).toEqual(['session-damaged', 'session-damaged']);
   });
 
   it('finds nobody else behind a name, and no names in the keys', async () => {

@@ -45,7 +45,7 @@ describe('options of serve', () => {
 
   it('reads every option, and the model also as the first word', () => {
     const args =
-      '--model m --name n --port 1 --host h --api-key the-first-of-two-keys --api-key the-second-of-two-keys --metrics-key a-key-for-metrics --allow-host gpu.lan --rate-requests 60 --rate-tokens 9000 --wrong-keys 0 --proxies 1 --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --kv-store-size 2GB --kv-keep-days 0 --prefill-budget 100 --speculate --stall-timeout 30 --image-timeout 5 --image-megapixels 50 --max-concurrent 5 --load lazy --idle-unload 600 --hold 0 --ping /ping --alias gpt-4o --alias gemma --any-model --log pretty --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
+      '--model m --name n --port 1 --host h --api-key the-first-of-two-keys --api-key the-second-of-two-keys --metrics-key a-key-for-metrics --allow-host gpu.lan --rate-requests 60 --rate-tokens 9000 --wrong-keys 0 --proxies 1 --cors c --precision exact --head int4 --threads 3 --context 99 --slots 2 --queue 0 --kv-budget 1.5GiB --kv-store s3://b/kv --kv-store-format int8 --kv-store-key abcdefghijklmnop --kv-store-size 2GB --kv-keep-days 0 --prefill-budget 100 --speculate --stall-timeout 30 --image-timeout 5 --image-megapixels 50 --max-concurrent 5 --load lazy --idle-unload 600 --hold 0 --ping /ping --alias gpt-4o --alias gemma --any-model --log pretty --hf-token t --fleet-key 0123456789abcdef --fleet-key fedcba9876543210';
     expect(parseServeOptions(args.split(' '), {})).toEqual({
       engine: {
         model: 'm',
@@ -58,6 +58,7 @@ describe('options of serve', () => {
         slots: 2,
         kvBudgetBytes: 1.5 * 2 ** 30,
         kvStore: 's3://b/kv',
+        kvStoreKey: 'abcdefghijklmnop',
         kvStoreFormat: 'int8',
         kvStoreBytes: 2e9,
         kvKeepDays: 0,
@@ -99,6 +100,7 @@ describe('options of serve', () => {
         '0123456789abcdef',
         'fedcba9876543210',
         't',
+        'abcdefghijklmnop',
       ],
       stallMs: 30_000,
       pictures: PICTURES,
@@ -158,6 +160,7 @@ describe('options of serve', () => {
     [['--head', 'fp16'], '--head must be int8, int4, float, not "fp16".'],
     [['--kv-budget', 'lots'], '--kv-budget must be a size such as 512MB, 2GiB or 0, not "lots".'],
     [['--kv-budget=-1GB'], '--kv-budget'],
+    [['--kv-store-key', 'short'], '--kv-store-key must have 16 characters or more'],
     [['--kv-store-format', 'fp8'], '--kv-store-format must be exact, int8, not "fp8".'],
     [['--load', 'later'], '--load must be eager, lazy, not "later".'],
     [['--idle-unload', '0'], '--idle-unload must be a whole number, 1 to 2073600, not "0".'],
