@@ -166,18 +166,18 @@ export function partKey({ sha256 }: Pick<BundlePart, 'sha256'>): string {
 
 /** SHA-256 over everything that decides what the model says. */
 export async function fingerprintOf(
-  manifest: Omit<BundleManifest, 'fingerprint'>,
+  bundle: Omit<BundleManifest, 'fingerprint'>,
   sha256: Sha256,
 ): Promise<string> {
-  const { files, decoder, vision } = manifest;
+  const { files, decoder, vision } = bundle;
   const content = JSON.stringify([
     files.map((each) => [each.key, each.sha256]),
-    manifest.embeddingDtype,
+    bundle.embeddingDtype,
     decoder.tensors,
     decoder.parts,
     vision?.tensors ?? [],
     vision?.parts ?? [],
-    manifest.table,
+    bundle.table,
   ]);
   return sha256(new TextEncoder().encode(content));
 }

@@ -22,7 +22,7 @@ describe('a keyed hash', () => {
       createKeyedHash(KEY, 'pages'),
       createKeyedHash(KEY, 'sessions'),
       createKeyedHash(`${KEY}!`, 'pages'),
-    ].map((hash) => hash(bytes));
+    ].map(async (hash) => hash(bytes));
     expect(new Set(await Promise.all(hashes)).size).toBe(3);
     expect(() => createKeyedHash('123456789012345', 'pages')).toThrow('16 characters or more');
   });
