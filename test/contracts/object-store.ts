@@ -118,6 +118,8 @@ export function describeObjectStore(name: string, make: () => Promise<ObjectStor
       expect(await keysOf('none/')).toEqual([]);
       const sizes = await collect(store.listPrefix('ab/d/'));
       expect(sizes).toMatchObject([{ key: 'ab/d/e.bin', sizeBytes: 10 }]);
+      // In milliseconds, not seconds: after September 2020.
+      expect(sizes[0]?.modifiedMs).toBeGreaterThan(1.6e12);
     });
 
     it('lists many objects, each once', async () => {
