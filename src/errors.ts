@@ -1,5 +1,7 @@
 /** Every error a client can meet: one class, a closed set of codes, one table that picks the HTTP status. */
 
+import type { BoundName } from './bounds.ts';
+
 interface ErrorClass {
   readonly status: number;
   /** OpenAI's `error.type`. */
@@ -69,6 +71,8 @@ export interface ServeErrorOptions {
   readonly cause?: unknown;
   /** Milliseconds after which a retry makes sense; at most 60,000, clients ignore more. */
   readonly retryAfterMs?: number;
+  /** The bound that was passed; counted by the metrics. */
+  readonly bound?: BoundName;
 }
 
 /** An error with a code from a closed set; what clients see of a failure. */
@@ -79,12 +83,14 @@ export class ServeError extends Error {
   readonly code: ErrorCode;
   readonly param: string | null;
   readonly retryAfterMs: number | undefined;
+  readonly bound: BoundName | undefined;
 
   constructor(code: ErrorCode, message: string, options: ServeErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.param = options.param ?? null;
     this.retryAfterMs = options.retryAfterMs;
+    this.bound = options.bound;
   }
 
   get status(): number {

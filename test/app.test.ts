@@ -61,6 +61,8 @@ describe('other routes', () => {
     });
     const detokenized = await send('/detokenize', { tokens: [72, 105] });
     expect(await detokenized.json()).toEqual({ prompt: 'Hi' });
+    const long = await send('/detokenize', { tokens: Array(4097).fill(72) });
+    expect(await long.json()).toMatchObject({ error: { param: 'tokens' } });
     expect(await (await send('/detokenize', { tokens: [72, 999] })).json()).toMatchObject({
       error: { param: 'tokens[1]' },
     });

@@ -75,7 +75,7 @@ const schema = z.object({
     topK: id,
     topP: between(0, 1),
     minP: between(0, 1),
-    repetitionPenalty: z.number().check(z.gt(0), z.lte(10)),
+    repetitionPenalty: z.number().check(z.gte(0.01), z.lte(10)),
     presencePenalty: between(-2, 2),
     frequencyPenalty: between(-2, 2),
     logitBias,

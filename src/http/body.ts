@@ -1,5 +1,10 @@
 import { ServeError } from '../errors.ts';
+import { boundedChunks } from '../lib/bounded-body.ts';
+import { createJsonScan } from '../limits/json-scan.ts';
 import type { RequestLimits } from '../openai/request-context.ts';
+
+/** Names and notes of a session, each character escaped. */
+const MAX_SMALL_BYTES = 128 * 1024;
 
 /**
  * Reads a JSON request body within limits.
@@ -7,25 +12,24 @@ import type { RequestLimits } from '../openai/request-context.ts';
  */
 export async function readJson(request: Request, limits: RequestLimits): Promise<unknown> {
   checkContentType(request);
-  return parseJson(await readBytes(request, limits.maxBodyBytes), limits);
+  return parseJson(await readText(request, limits));
 }
 
 /**
- * The same where all fields are optional: an empty body is an empty object.
+ * The same where fields are few and short, and all optional: an empty body is an empty object.
  * @throws ServeError unsupported_media_type, body_too_large, invalid_request
  */
-export async function readOptionalJson(request: Request, limits: RequestLimits): Promise<unknown> {
+export async function readSmallJson(request: Request, limits: RequestLimits): Promise<unknown> {
   checkContentType(request);
-  const bytes = await readBytes(request, limits.maxBodyBytes);
-  return bytes.length === 0 ? {} : parseJson(bytes, limits);
+  const maxBodyBytes = Math.min(limits.maxBodyBytes, MAX_SMALL_BYTES);
+  const text = await readText(request, { ...limits, maxBodyBytes });
+  return text === '' ? {} : parseJson(text);
 }
 
-function parseJson(bytes: Uint8Array, limits: RequestLimits): unknown {
-  const text = decodeUtf8(bytes);
+function parseJson(text: string): unknown {
   if (text.trim() === '') {
     throw new ServeError('invalid_request', 'The request body is empty; send a JSON object.');
   }
-  checkDepth(text, limits.maxJsonDepth);
   try {
     return JSON.parse(text) as unknown;
   } catch {
@@ -58,82 +62,44 @@ function checkContentType(request: Request): void {
   );
 }
 
-async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {
-  const tooLarge = (): ServeError =>
-    new ServeError('body_too_large', `The request body is larger than ${maxBytes} bytes.`);
+/**
+ * Decodes and counts as the bytes come, so that a body that is refused is given up at once, and one that is
+ * taken never holds up other requests by one long pass.
+ */
+async function readText(request: Request, limits: RequestLimits): Promise<string> {
+  const { maxBodyBytes } = limits;
   const declared = Number(request.headers.get('content-length') ?? '0');
-  if (declared > maxBytes) throw tooLarge();
-  if (request.body === null) return new Uint8Array(0);
-  const reader = request.body.getReader();
-  const chunks: Uint8Array[] = [];
-  let sizeBytes = 0;
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    sizeBytes += value.byteLength;
-    if (sizeBytes > maxBytes) {
-      // Not awaited: a client that goes on sending must not keep the answer waiting.
-      void reader.cancel().catch(() => undefined);
-      throw tooLarge();
+  if (declared > maxBodyBytes) throw tooLarge(maxBodyBytes);
+  const scan = createJsonScan(limits);
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  const texts: string[] = [];
+  try {
+    for await (const chunk of boundedChunks(request.body, maxBodyBytes)) {
+      scan.push(chunk);
+      texts.push(decode(decoder, chunk));
     }
-    chunks.push(value);
+  } catch (error) {
+    throw error instanceof RangeError ? tooLarge(maxBodyBytes) : error;
   }
-  const only = chunks[0];
-  if (chunks.length === 1 && only !== undefined) return only;
-  const bytes = new Uint8Array(sizeBytes);
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.byteLength;
-  }
-  return bytes;
+  texts.push(decode(decoder));
+  return texts.join('');
 }
 
-function decodeUtf8(bytes: Uint8Array): string {
+/** @param chunk left out: there are no more */
+function decode(decoder: TextDecoder, chunk?: Uint8Array): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return decoder.decode(chunk, { stream: chunk !== undefined });
   } catch {
     throw new ServeError('invalid_request', 'The request body is not valid UTF-8.');
   }
 }
 
-/**
- * Counts brackets before parsing: some parsers recurse. Strings, which are most of a body with
- * images, are skipped with indexOf.
- */
-function checkDepth(text: string, maxDepth: number): void {
-  let depth = 0;
-  for (let at = 0; at < text.length; at++) {
-    switch (text.charCodeAt(at)) {
-      case 0x22: // "
-        at = endOfString(text, at);
-        break;
-      case 0x5b: // [
-      case 0x7b: // {
-        if (++depth > maxDepth) {
-          throw new ServeError(
-            'invalid_request',
-            `The request body is nested deeper than ${maxDepth} levels.`,
-          );
-        }
-        break;
-      case 0x5d: // ]
-      case 0x7d: // }
-        depth--;
-        break;
-      default:
-    }
-  }
-}
-
-/** Index of the quote that closes the string opened at `open`; the text's length if none does. */
-function endOfString(text: string, open: number): number {
-  let at = open;
-  for (;;) {
-    at = text.indexOf('"', at + 1);
-    if (at < 0) return text.length;
-    let backslashes = 0;
-    while (text.charCodeAt(at - 1 - backslashes) === 0x5c) backslashes++;
-    if (backslashes % 2 === 0) return at;
-  }
+function tooLarge(maxBodyBytes: number): ServeError {
+  return new ServeError(
+    'body_too_large',
+    `The request body is larger than ${maxBodyBytes} bytes.`,
+    {
+      bound: 'maxBodyBytes',
+    },
+  );
 }

@@ -9,7 +9,7 @@ import { sessionBody, sessionListBody } from '../openai/session-response.ts';
 import { sessionsOf } from '../sessions/lazy-sessions.ts';
 import type { SessionControl } from '../sessions/session.ts';
 import { type AppEnv, type AppParts, tenantOf } from './app-env.ts';
-import { readJson, readOptionalJson } from './body.ts';
+import { readSmallJson } from './body.ts';
 import { createHold } from './cold.ts';
 import type { Route } from './route-table.ts';
 
@@ -57,7 +57,7 @@ function getRoute(parts: AppParts): Handler<AppEnv> {
 
 function putRoute(parts: AppParts): Handler<AppEnv> {
   return async function putSessionHandler(c) {
-    const change = parseSessionChange(await readJson(c.req.raw, parts.limits));
+    const change = parseSessionChange(await readSmallJson(c.req.raw, parts.limits));
     const { sessions, tenant, id, signal } = await openCall(c, parts);
     return answer(c, sessionBody(found(await sessions.put(tenant, id, change, signal))));
   };
@@ -73,7 +73,7 @@ function deleteRoute(parts: AppParts): Handler<AppEnv> {
 
 function forkRoute(parts: AppParts): Handler<AppEnv> {
   return async function forkSessionHandler(c) {
-    const newId = parseSessionFork(await readOptionalJson(c.req.raw, parts.limits));
+    const newId = parseSessionFork(await readSmallJson(c.req.raw, parts.limits));
     const { sessions, tenant, id, signal } = await openCall(c, parts);
     return answer(c, sessionBody(found(await sessions.fork(tenant, id, newId, signal))));
   };

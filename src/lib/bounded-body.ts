@@ -1,4 +1,29 @@
 /**
+ * The chunks of a body of at most `maxBytes`; a longer one is given up.
+ * @throws RangeError when it is longer; what the body failed with
+ */
+export async function* boundedChunks(
+  body: ReadableStream<Uint8Array> | null,
+  maxBytes: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  if (body === null) return;
+  const reader = body.getReader();
+  let sizeBytes = 0;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      sizeBytes += value.length;
+      if (sizeBytes > maxBytes) throw new RangeError(`a body has more than ${maxBytes} bytes`);
+      yield value;
+    }
+  } finally {
+    // Nothing happens where it was read to its end. Not awaited: who goes on sending must not be waited for.
+    void reader.cancel().catch(() => undefined);
+  }
+}
+
+/**
  * Reads a body of at most `maxBytes`; a longer one is given up.
  * @throws RangeError when it is longer; what the body failed with
  */
@@ -6,21 +31,11 @@ export async function boundedBytes(
   response: Response,
   maxBytes: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  if (response.body === null) return new Uint8Array(0);
-  const reader = response.body.getReader();
   const chunks: Uint8Array[] = [];
   let sizeBytes = 0;
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      sizeBytes += value.length;
-      if (sizeBytes > maxBytes) throw new RangeError(`a body has more than ${maxBytes} bytes`);
-      chunks.push(value);
-    }
-  } finally {
-    // Nothing happens where it was read to its end.
-    void reader.cancel().catch(() => undefined);
+  for await (const chunk of boundedChunks(response.body, maxBytes)) {
+    chunks.push(chunk);
+    sizeBytes += chunk.length;
   }
   const bytes = new Uint8Array(sizeBytes);
   let at = 0;

@@ -1,4 +1,6 @@
+import { BOUNDS } from '../bounds.ts';
 import type { Completer, CompletionEvent, CompleterState } from '../completer.ts';
+import { ServeError } from '../errors.ts';
 import { serverState } from '../fleet/fleet-state.ts';
 import { engineFamilies } from './engine-families.ts';
 import { fleetFamilies } from './fleet-families.ts';
@@ -40,6 +42,8 @@ export interface EndedRequest {
   readonly e2eMs: number;
   /** What was asked for; null when no completion began. */
   readonly completion: object | null;
+  /** What it failed with; of interest is the bound that was passed. */
+  readonly error: unknown;
 }
 
 /** Why requests are refused before the routes see them. */
@@ -110,6 +114,11 @@ export function createServingMetrics(completer: Completer): ServingMetrics {
     'Requests refused before any work, by what was too much or not allowed.',
     REFUSALS.map((reason) => ({ reason })),
   );
+  const exceeded = createLabelledCounter(
+    'gemlet_bounds_exceeded_total',
+    'Requests refused or given up, by the bound that they passed.',
+    Object.keys(BOUNDS).map((bound) => ({ bound })),
+  );
   const state = createReading('gemlet_state', 'Whether the server is in this state.', 'gauge', () =>
     STATES.map((name) => ({
       labels: { state: name },
@@ -134,6 +143,7 @@ export function createServingMetrics(completer: Completer): ServingMetrics {
     successes,
     requests,
     refusals,
+    exceeded,
     state,
   ];
 
@@ -187,10 +197,13 @@ export function createServingMetrics(completer: Completer): ServingMetrics {
         },
       };
     },
-    requestEnd({ method, route, status, outcome, e2eMs, completion }) {
+    requestEnd({ method, route, status, outcome, e2eMs, completion, error }) {
       const known = METHODS.has(method) ? method : 'other';
       const path = route ?? 'other';
       requests.add(1, { method: known, path, status: String(status), outcome });
+      if (ServeError.is(error) && error.bound !== undefined) {
+        exceeded.add(1, { bound: error.bound });
+      }
       if (completion !== null && outcome === 'ok') e2e.observe(Math.max(0, e2eMs) / 1000);
     },
     refused: (why) => refusals.add(1, { reason: why }),

@@ -105,12 +105,13 @@ function chatCall(body: JsonObject, context: RequestContext): ChatCall {
  */
 export function parseChatPrompt(body: JsonObject, context: RequestContext): PromptInput {
   const { messages: raw, mm_processor_kwargs } = parseFields(chatSchema, body);
-  const { maxMessages, maxImages } = context.limits;
+  const { maxMessages, maxParts, maxImages } = context.limits;
   if (raw.length > maxMessages) {
     throw invalid('messages', `must be at most ${maxMessages} items long`);
   }
   const messages = parseMessages(raw, {
     acceptsImages: context.card.acceptsImages,
+    maxParts,
     maxImages,
     pansAndScans: mm_processor_kwargs?.do_pan_and_scan ?? false,
   });

@@ -6,6 +6,8 @@ import { unsupported } from './unsupported.ts';
 /** What a conversation may hold. */
 export interface MessageLimits {
   readonly acceptsImages: boolean;
+  /** Parts of all messages together. */
+  readonly maxParts: number;
   /** Images in all messages together. */
   readonly maxImages: number;
   /** Crops of images without a detail of their own. */
@@ -66,8 +68,14 @@ export const messageSchema: z.ZodMiniType = z.object({
  */
 export function parseMessages(raw: readonly unknown[], limits: MessageLimits): ChatMessage[] {
   let imageCount = 0;
+  let partCount = 0;
   return raw.map((item, index) => {
-    const message = parseMessage(item, `messages[${index}]`, limits);
+    const path = `messages[${index}]`;
+    partCount += isObject(item) && Array.isArray(item['content']) ? item['content'].length : 1;
+    if (partCount > limits.maxParts) {
+      throw invalid(path, `makes more than ${limits.maxParts} parts of all messages together`);
+    }
+    const message = parseMessage(item, path, limits);
     for (const part of message.parts) {
       if (part.type !== 'image') continue;
       imageCount++;

@@ -1,4 +1,6 @@
+import { defaultOf } from '../bounds.ts';
 import type { ModelCard } from '../completer.ts';
+import type { JsonLimits } from '../limits/json-scan.ts';
 
 /** What validation needs to know beside the request itself. */
 export interface RequestContext {
@@ -22,12 +24,12 @@ export interface AcceptedModels {
 }
 
 /** Bounds on what one request may ask for; beyond them it is refused with 400 or 413. */
-export interface RequestLimits {
+export interface RequestLimits extends JsonLimits {
   /** Bytes of a request body. */
   readonly maxBodyBytes: number;
-  /** Nested arrays and objects in a body. */
-  readonly maxJsonDepth: number;
   readonly maxMessages: number;
+  /** Parts of all messages together. */
+  readonly maxParts: number;
   /** Images in one request. */
   readonly maxImages: number;
   /** Prompts in one text completion request. */
@@ -37,10 +39,14 @@ export interface RequestLimits {
 }
 
 export const DEFAULT_LIMITS: RequestLimits = {
-  maxBodyBytes: 32 * 1024 * 1024,
-  maxJsonDepth: 64,
-  maxMessages: 8192,
-  maxImages: 128,
-  maxPrompts: 1024,
-  maxChoices: 1024,
+  maxBodyBytes: defaultOf('maxBodyBytes'),
+  maxTextBytes: defaultOf('maxTextBytes'),
+  maxJsonDepth: defaultOf('maxJsonDepth'),
+  maxJsonValues: defaultOf('maxJsonValues'),
+  maxJsonStrings: defaultOf('maxJsonStrings'),
+  maxMessages: defaultOf('maxMessages'),
+  maxParts: defaultOf('maxParts'),
+  maxImages: defaultOf('maxImages'),
+  maxPrompts: defaultOf('maxPrompts'),
+  maxChoices: defaultOf('maxChoices'),
 };

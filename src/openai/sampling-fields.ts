@@ -68,7 +68,7 @@ export const samplingSchema: z.ZodMiniType<SamplingFields> = z.object({
   top_p: numberField(0, 1, 'Sample from the smallest set of tokens that reaches this probability.'),
   top_k: integerField(-1, undefined, 'Sample from the k most likely tokens; 0 or -1 is off.'),
   min_p: numberField(0, 1, "Drop tokens below this fraction of the likeliest token's probability."),
-  repetition_penalty: z.optional(z.number().check(z.gt(0), z.lte(10), z.describe('1 is off.'))),
+  repetition_penalty: numberField(0.01, 10, '1 is off.'),
   presence_penalty: numberField(-2, 2, 'Subtracted once from tokens already in the output.'),
   frequency_penalty: numberField(-2, 2, 'Subtracted per occurrence in the output.'),
   logit_bias: z.optional(biases),

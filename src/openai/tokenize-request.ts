@@ -56,6 +56,10 @@ export function parseTokenizeRequest(raw: unknown, context: RequestContext): Tok
 export function parseDetokenizeRequest(raw: unknown, context: RequestContext): readonly number[] {
   const body = parseBody(raw);
   checkModel(body, context);
+  const { contextTokens, vocabSize } = context.card;
   const { tokens } = parseFields(detokenizeSchema, body);
-  return checkIds(tokens, context.card.vocabSize, 'tokens');
+  if (tokens.length > contextTokens) {
+    throw invalid('tokens', `must be at most ${contextTokens} ids, which is the model's context`);
+  }
+  return checkIds(tokens, vocabSize, 'tokens');
 }

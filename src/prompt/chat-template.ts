@@ -56,7 +56,8 @@ export function renderChat(
   const pieces: TemplatePiece[] = [{ type: 'control', name: 'bos' }];
   for (const [index, turn] of turns.entries()) {
     pieces.push({ type: 'control', name: 'startOfTurn' }, asText(`${turn.role}\n`));
-    pieces.push(...markAssistant(turn));
+    // Not spread: a program may give more parts than a call takes arguments.
+    for (const piece of markAssistant(turn)) pieces.push(piece);
     if (continueFinalMessage && index === turns.length - 1) return pieces;
     pieces.push({ type: 'control', name: 'endOfTurn' }, asText('\n'));
   }
@@ -126,7 +127,7 @@ function foldTurns(messages: readonly ChatMessage[]): Turn[] {
     const followsSystem = index === 1 && messages[0]?.role === 'system';
     const isSeparated = followsSystem || (hasContent(before.pieces) && hasContent(pieces));
     if (isSeparated) before.pieces.push(asText('\n\n'));
-    before.pieces.push(...pieces);
+    for (const piece of pieces) before.pieces.push(piece);
   }
   return turns;
 }

@@ -1,8 +1,12 @@
 import { ServeError } from '../errors.ts';
 
-/** What names a session: shown in headers and paths, so nothing that hides or needs an encoding. */
-export const SESSION_KEY: RegExp = /^[\u0021-\u007e]{1,256}$/;
-export const SESSION_KEY_RULE = 'must be 1 to 256 visible ASCII characters, without spaces';
+/**
+ * What names a session: shown in headers and paths, so nothing that hides or needs an encoding, and no dots
+ * alone, which clients resolve away in paths.
+ */
+export const SESSION_KEY: RegExp = /^(?!\.{1,2}$)[\u0021-\u007e]{1,256}$/;
+export const SESSION_KEY_RULE =
+  'must be 1 to 256 visible ASCII characters, without spaces, and neither . nor ..';
 
 /** Headers that name a session; the first one sent wins, and over the body's `prompt_cache_key`. */
 const HEADERS = ['x-session-affinity', 'x-session-id'] as const;

@@ -129,7 +129,7 @@ describe('refusals', () => {
     ['top_p', -0.1, 1.1, '1', Infinity],
     ['top_k', -2, 1.5, 1e300, '1', Infinity],
     ['min_p', -0.1, 1.1, 'x', Infinity],
-    ['repetition_penalty', 0, -1, 11, Infinity],
+    ['repetition_penalty', 0, 1e-300, 0.009, -1, 11, Infinity],
     ['presence_penalty', -2.1, 2.1, Infinity],
     ['frequency_penalty', -2.1, 2.1, Infinity],
     ['max_tokens', -2, 1.5, 1e300, '5', Infinity],

@@ -292,3 +292,12 @@ describe('what is refused', () => {
     expect(thrownBy(() => renderChat(messages, STRICT)).param).toBe('messages[0].content[0]');
   });
 });
+
+test('a message may have more parts than a call takes arguments', () => {
+  const parts = Array.from({ length: 300_000 }, () => ({ type: 'text' as const, text: 'a' }));
+  const messages: ChatMessage[] = [
+    { role: 'user', parts },
+    { role: 'user', parts },
+  ];
+  expect(renderChat(messages, LENIENT).length).toBeGreaterThan(600_000);
+});
