@@ -1,4 +1,5 @@
 import { Hono } from 'hono';
+import { defaultOf } from './bounds.ts';
 import type { Completer } from './completer.ts';
 import type { AppEnv, AppParts, StreamTiming } from './http/app-env.ts';
 import { chatRoute } from './http/chat-route.ts';
@@ -19,7 +20,8 @@ import { requestId } from './http/request-id.ts';
 import { addRoutes, type Route } from './http/route-table.ts';
 import { sessionRoutes } from './http/session-routes.ts';
 import { detokenizeRoute, tokenizeRoute } from './http/tokenize-route.ts';
-import { createJobs } from './jobs.ts';
+import { createJobs, type JobLimits } from './jobs.ts';
+import { createBodyBudget } from './limits/body-budget.ts';
 import { type Clock, systemClock } from './lib/clock.ts';
 import { createServingMetrics } from './metrics/serving-metrics.ts';
 import { toServeError } from './openai/error-body.ts';
@@ -38,8 +40,8 @@ export interface AppOptions extends DoorOptions {
   readonly models?: Partial<AcceptedModels>;
   /** Of the program, for `/version` and fingerprints of answers. */
   readonly version?: string;
-  /** Bounds on one request; each has a default. */
-  readonly limits?: Partial<RequestLimits>;
+  /** Bounds on one request, on jobs and on the process; each has a default, see `BOUNDS`. */
+  readonly limits?: Partial<AppLimits>;
   /** When streams commit (2 s) and how long they stay silent (15 s). */
   readonly stream?: Partial<StreamTiming>;
   /** How long answers that are no streams wait for a model that loads (30 s). */
@@ -63,6 +65,12 @@ export interface AppOptions extends DoorOptions {
   readonly metrics?: false;
 }
 
+/** Bounds on what callers cost. */
+export interface AppLimits extends RequestLimits, JobLimits {
+  /** Bytes of the bodies of all requests under way; one API key gets at most half. */
+  readonly maxBodiesBytes: number;
+}
+
 const STREAM_TIMING: StreamTiming = { graceMs: 2_000, heartbeatMs: 15_000 };
 const COLD_TIMING: ColdTiming = { holdMs: 30_000 };
 /** vLLM, SGLang, TGI and llama.cpp have them. */
@@ -78,7 +86,8 @@ const READY_PATHS = ['/health', '/v1/health', '/ping'];
 export function createApp(options: AppOptions): Hono<AppEnv> {
   const { completer } = options;
   const clock = options.clock ?? systemClock;
-  const metrics = options.metrics === false ? null : createServingMetrics(completer);
+  const bodies = createBodyBudget(options.limits?.maxBodiesBytes ?? defaultOf('maxBodiesBytes'));
+  const metrics = options.metrics === false ? null : createServingMetrics(completer, bodies);
   const parts: AppParts = {
     completer,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
@@ -88,7 +97,7 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     version: options.version ?? '',
     stream: { ...STREAM_TIMING, ...options.stream },
     cold: { ...COLD_TIMING, ...options.cold },
-    jobs: createJobs({ clock }),
+    jobs: createJobs({ ...options.limits, clock }),
   };
 
   const routes: Route[] = [
@@ -133,7 +142,8 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
 
   const app = new Hono<AppEnv>();
   app.use(requestId());
-  app.use(requestEvents({ clock, completer, metrics, onEvent: options.onEvent, probePaths }));
+  const { onEvent } = options;
+  app.use(requestEvents({ clock, completer, metrics, onEvent, bodies, probePaths }));
   for (const door of openDoors(options, clock, metrics, openPaths)) app.use(door);
   addRoutes(app, routes);
 

@@ -21,11 +21,17 @@ export type BoundName =
   | 'maxParts'
   | 'maxImages'
   | 'maxPrompts'
-  | 'maxChoices';
+  | 'maxChoices'
+  | 'maxBodiesBytes'
+  | 'maxJobs'
+  | 'maxTenantJobs'
+  | 'maxJobBytes'
+  | 'maxTenantJobBytes';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 const MANY = 2 ** 24;
+const MOST = 2 ** 40;
 
 /** Defaults leave room for honest use: a prompt of 128K token ids, 64 photographs, batches of requests. */
 export const BOUNDS: Readonly<Record<BoundName, Bound>> = {
@@ -39,6 +45,23 @@ export const BOUNDS: Readonly<Record<BoundName, Bound>> = {
   maxImages: count(128, 0, MANY, null, 'pictures of a request'),
   maxPrompts: count(1024, 1, MANY, null, 'prompts of a text completion request'),
   maxChoices: count(1024, 1, MANY, null, 'prompts of a request times n'),
+  maxBodiesBytes: bytes(
+    256 * MIB,
+    MIB,
+    MOST,
+    'body-memory',
+    'bodies of all requests under way; a key gets half',
+  ),
+  maxJobs: count(1024, 1, MANY, 'max-jobs', 'jobs and answers of jobs; a key gets a quarter'),
+  maxTenantJobs: count(64, 1, MANY, 'max-key-jobs', 'jobs of a key that are not over'),
+  maxJobBytes: bytes(
+    256 * MIB,
+    MIB,
+    MOST,
+    'job-memory',
+    'requests of jobs, and answers that are kept',
+  ),
+  maxTenantJobBytes: bytes(64 * MIB, MIB, MOST, 'key-job-memory', 'the same of one key'),
 };
 
 /** As options of programs are: seconds in milliseconds. */

@@ -26,6 +26,7 @@ export type ErrorCode =
   | 'unsupported_media_type'
   | 'queue_full'
   | 'rate_limit_exceeded'
+  | 'overloaded'
   | 'reader_stalled'
   | 'model_loading'
   | 'draining'
@@ -53,6 +54,7 @@ const CODES: Readonly<Record<ErrorCode, ErrorClass>> = {
   unsupported_media_type: { status: 415, type: 'invalid_request_error', retryable: false },
   queue_full: { status: 429, type: 'rate_limit_error', retryable: true },
   rate_limit_exceeded: { status: 429, type: 'rate_limit_error', retryable: true },
+  overloaded: { status: 503, type: 'server_error', retryable: true },
   reader_stalled: { status: 408, type: 'invalid_request_error', retryable: false },
   model_loading: { status: 503, type: 'server_error', retryable: true },
   draining: { status: 503, type: 'server_error', retryable: true },

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ServeError } from '../src/errors.ts';
-import { createJobs, type JobEnd, type JobWork } from '../src/jobs.ts';
+import { createJobs, type Job, type JobEnd, type JobWork } from '../src/jobs.ts';
 import { createFakeClock } from './support/fake-clock.ts';
 import { settle } from './support/lazy-harness.ts';
 import { thrownBy } from './support/thrown-by.ts';
@@ -18,6 +18,8 @@ function controlled(): JobWork & {
   let reject: ((error: unknown) => void) | undefined;
   return {
     ends,
+    sizeBytes: 0,
+    places: 1,
     finish: () => resolve?.(body),
     fail: (error) => reject?.(error),
     onEnd: (end) => void ends.push(end),
@@ -32,7 +34,22 @@ function controlled(): JobWork & {
   };
 }
 
-const quick: JobWork = { run: async () => body, onEnd: () => undefined };
+const quick: JobWork = {
+  run: async () => body,
+  onEnd: () => undefined,
+  sizeBytes: 0,
+  places: 1,
+};
+
+/** Work whose answer takes about so many bytes. */
+function answering(sizeBytes: number): JobWork {
+  return { ...quick, run: async () => ({ text: 'x'.repeat(sizeBytes) }) };
+}
+
+/** The kept answer, as its reader gets it. */
+function bodyOf(job: Job | null): unknown {
+  return JSON.parse(new TextDecoder().decode(job?.response?.body));
+}
 
 describe('jobs', () => {
   it('go from queued over running to completed, and report their end once', async () => {
@@ -51,8 +68,9 @@ describe('jobs', () => {
     await settle();
     expect(jobs.find('a', job.id)).toMatchObject({
       status: 'completed',
-      response: { status: 200, body },
+      response: { status: 200 },
     });
+    expect(bodyOf(jobs.find('a', job.id))).toEqual(body);
     expect(work.ends).toEqual([{ outcome: 'ok' }]);
   });
 
@@ -68,10 +86,11 @@ describe('jobs', () => {
     const [first, second] = ids.map((id) => jobs.find('a', id));
     expect(first).toMatchObject({
       status: 'failed',
-      response: { status: 400, body: { error: { code: 'context_length_exceeded' } } },
+      response: { status: 400 },
     });
+    expect(bodyOf(first ?? null)).toMatchObject({ error: { code: 'context_length_exceeded' } });
     expect(second).toMatchObject({ response: { status: 500 } });
-    expect(JSON.stringify(second)).not.toContain('SECRET');
+    expect(JSON.stringify(bodyOf(second ?? null))).not.toContain('SECRET');
     expect(unknown.ends).toMatchObject([{ outcome: 'error', error: { message: 'SECRET' } }]);
   });
 
@@ -109,13 +128,17 @@ describe('jobs', () => {
 
   it('are bounded, old ones included, until these are forgotten', async () => {
     const clock = createFakeClock();
-    const jobs = createJobs({ clock, maxJobs: 2 });
-    jobs.start('a', quick);
-    const { id } = jobs.start('b', quick);
+    const jobs = createJobs({ clock, maxJobs: 4 });
+    const [first, second] = ['a', 'b', 'c', 'd'].map((scope) => jobs.start(scope, quick).id);
     await settle();
-    expect(thrownBy(() => jobs.start('c', quick))).toMatchObject({ code: 'queue_full' });
-    jobs.remove('b', id);
-    jobs.start('c', quick);
+    expect(thrownBy(() => jobs.start('e', quick))).toMatchObject({ code: 'queue_full' });
+    jobs.remove('a', first ?? '');
+    jobs.start('e', quick);
+    // Whose answer was fetched makes room for others.
+    expect(jobs.find('b', second ?? '')?.status).toBe('completed');
+    jobs.start('f', quick);
+    expect(jobs.find('b', second ?? '')).toBeNull();
+    expect(thrownBy(() => jobs.start('g', quick))).toMatchObject({ code: 'queue_full' });
     clock.advance(15 * 60_000);
     jobs.start('d', quick);
   });
@@ -132,6 +155,107 @@ describe('jobs', () => {
     await settle();
     expect(statuses()).toEqual(['completed', undefined, 'running']);
     expect(works[1]?.ends).toEqual([{ outcome: 'aborted' }]);
+    works[2]?.finish();
+    await settle();
+  });
+
+  it('leave room for those of others', () => {
+    const jobs = createJobs({ clock: createFakeClock(), maxJobs: 40, maxTenantJobs: 3 });
+    for (let index = 0; index < 3; index++) jobs.start('a', controlled());
+    expect(thrownBy(() => jobs.start('a', quick))).toMatchObject({
+      code: 'queue_full',
+      bound: 'maxTenantJobs',
+    });
+    jobs.start('b', quick);
+  });
+
+  it('take no more than a quarter for answers that one key never fetches', async () => {
+    const jobs = createJobs({ clock: createFakeClock(), maxJobs: 8 });
+    for (let index = 0; index < 2; index++) jobs.start('a', quick);
+    await settle();
+    expect(thrownBy(() => jobs.start('a', quick))).toMatchObject({ bound: 'maxJobs' });
+    jobs.start('b', quick);
+    // Without keys nobody is told from others.
+    for (let index = 0; index < 5; index++) jobs.start('', quick);
+  });
+
+  it('are bounded in the bytes of what waits, for one key and for all', () => {
+    const limits = { maxJobBytes: 100, maxTenantJobBytes: 60 };
+    const jobs = createJobs({ clock: createFakeClock(), ...limits });
+    const big = (): JobWork => ({ ...controlled(), sizeBytes: 50 });
+    jobs.start('a', big());
+    const own = thrownBy(() => jobs.start('a', big()));
+    expect(own).toMatchObject({ code: 'queue_full', bound: 'maxTenantJobBytes' });
+    const { id } = jobs.start('b', big());
+    expect(thrownBy(() => jobs.start('c', big()))).toMatchObject({ bound: 'maxJobBytes' });
+    jobs.remove('b', id);
+    jobs.start('c', big());
+  });
+
+  it('are bounded in the bytes of what is kept: fetched answers go first', async () => {
+    const jobs = createJobs({ clock: createFakeClock(), maxTenantJobBytes: 250 });
+    const [fetched, kept] = [answering(80), answering(80)].map((work) => jobs.start('a', work).id);
+    await settle();
+    jobs.find('a', fetched ?? '');
+    const third = jobs.start('a', answering(80)).id;
+    await settle();
+    expect(jobs.find('a', fetched ?? '')).toBeNull();
+    expect(jobs.find('a', third)?.status).toBe('completed');
+    const tooLarge = jobs.start('b', answering(300)).id;
+    await settle();
+    expect(jobs.find('b', tooLarge)).toMatchObject({ status: 'failed', response: { status: 429 } });
+    expect(jobs.find('a', kept ?? '')?.status).toBe('completed');
+  });
+
+  it('wait where the engine has no room, and begin anew', async () => {
+    const clock = createFakeClock();
+    const jobs = createJobs({ clock });
+    const full = new ServeError('queue_full', 'Busy.');
+    let tries = 0;
+    const run: JobWork['run'] = async (_, onStart) => {
+      onStart();
+      if (++tries < 3) throw full;
+      return body;
+    };
+    const { id } = jobs.start('a', { ...quick, run });
+    await settle();
+    expect([tries, jobs.find('a', id)?.status]).toEqual([1, 'queued']);
+    clock.advance(1_000);
+    await settle();
+    expect(tries).toBe(2);
+    clock.advance(1_999);
+    await settle();
+    expect(tries).toBe(2);
+    clock.advance(1);
+    await settle();
+    expect([tries, jobs.find('a', id)?.status]).toEqual([3, 'completed']);
+  });
+
+  it('give up in the end where there is never room', async () => {
+    const clock = createFakeClock();
+    const jobs = createJobs({ clock });
+    const run = (): Promise<never> => Promise.reject(new ServeError('queue_full', 'Busy.'));
+    const { id } = jobs.start('a', { ...quick, run });
+    for (let minute = 0; minute < 70; minute++) {
+      await settle();
+      clock.advance(60_000);
+    }
+    expect(jobs.find('a', id) ?? 'forgotten').toMatchObject({ status: 'failed' });
+  });
+
+  it('of several choices take several places', async () => {
+    const jobs = createJobs({ clock: createFakeClock(), maxRunning: 4 });
+    const works = [3, 2, 9].map((places) => ({ ...controlled(), places }));
+    const ids = works.map((work) => jobs.start('a', work).id);
+    const statuses = (): unknown[] => ids.map((id) => jobs.find('a', id)?.status);
+    await settle();
+    expect(statuses()).toEqual(['running', 'queued', 'queued']);
+    works[0]?.finish();
+    await settle();
+    expect(statuses()).toEqual(['completed', 'running', 'queued']);
+    works[1]?.finish();
+    await settle();
+    expect(statuses()[2]).toBe('running');
     works[2]?.finish();
     await settle();
   });

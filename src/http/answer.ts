@@ -47,14 +47,18 @@ export async function streamAnswer(
   });
 }
 
-/** Answers with one JSON object: now, when the model is there, or as a job if the client prefers. */
+/**
+ * Answers with one JSON object: now, when the model is there, or as a job if the client prefers.
+ * @param places answers that it computes side by side
+ */
 export async function wholeAnswer(
   c: Context<AppEnv>,
   run: JobWork['run'],
+  places: number,
   hold: Hold,
   parts: AppParts,
 ): Promise<Response> {
-  if (prefersJob(c.req.raw)) return acceptJob(c, parts, run);
+  if (prefersJob(c.req.raw)) return acceptJob(c, parts, run, places);
   const answer = answerSignal(c.req.raw);
   const running = run(answer.signal, () => undefined);
   const ready = hold.ready();

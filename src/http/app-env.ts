@@ -2,6 +2,7 @@ import type { Context } from 'hono';
 import type { Completer } from '../completer.ts';
 import type { Jobs } from '../jobs.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { BodyLease } from '../limits/body-budget.ts';
 import type { AcceptedModels, RequestContext, RequestLimits } from '../openai/request-context.ts';
 import { headerSessionKey } from '../sessions/session-key.ts';
 import type { ColdTiming, Hold } from './cold.ts';
@@ -14,6 +15,8 @@ export interface AppEnv {
   Variables: {
     requestId: string;
     trace: RequestTrace;
+    /** What is held of the request's body, until its answer is over. */
+    body: BodyLease;
     /** Who was let in, see `keyAuth`; absent where everyone is. */
     tenant?: string;
   };

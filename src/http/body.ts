@@ -1,28 +1,32 @@
+import type { Context } from 'hono';
 import { ServeError } from '../errors.ts';
 import { boundedChunks } from '../lib/bounded-body.ts';
 import { createJsonScan } from '../limits/json-scan.ts';
 import type { RequestLimits } from '../openai/request-context.ts';
+import { type AppEnv, tenantOf } from './app-env.ts';
 
 /** Names and notes of a session, each character escaped. */
 const MAX_SMALL_BYTES = 128 * 1024;
+/** What a parsed value takes beside its text, about. */
+const VALUE_BYTES = 64;
 
 /**
  * Reads a JSON request body within limits.
- * @throws ServeError unsupported_media_type, body_too_large, invalid_request
+ * @throws ServeError unsupported_media_type, body_too_large, invalid_request, overloaded
  */
-export async function readJson(request: Request, limits: RequestLimits): Promise<unknown> {
-  checkContentType(request);
-  return parseJson(await readText(request, limits));
+export async function readJson(c: Context<AppEnv>, limits: RequestLimits): Promise<unknown> {
+  checkContentType(c.req.raw);
+  return parseJson(await readText(c, limits));
 }
 
 /**
  * The same where fields are few and short, and all optional: an empty body is an empty object.
- * @throws ServeError unsupported_media_type, body_too_large, invalid_request
+ * @throws ServeError unsupported_media_type, body_too_large, invalid_request, overloaded
  */
-export async function readSmallJson(request: Request, limits: RequestLimits): Promise<unknown> {
-  checkContentType(request);
+export async function readSmallJson(c: Context<AppEnv>, limits: RequestLimits): Promise<unknown> {
+  checkContentType(c.req.raw);
   const maxBodyBytes = Math.min(limits.maxBodyBytes, MAX_SMALL_BYTES);
-  const text = await readText(request, { ...limits, maxBodyBytes });
+  const text = await readText(c, { ...limits, maxBodyBytes });
   return text === '' ? {} : parseJson(text);
 }
 
@@ -66,8 +70,11 @@ function checkContentType(request: Request): void {
  * Decodes and counts as the bytes come, so that a body that is refused is given up at once, and one that is
  * taken never holds up other requests by one long pass.
  */
-async function readText(request: Request, limits: RequestLimits): Promise<string> {
+async function readText(c: Context<AppEnv>, limits: RequestLimits): Promise<string> {
   const { maxBodyBytes } = limits;
+  const request = c.req.raw;
+  const lease = c.get('body');
+  const tenant = tenantOf(c);
   const declared = Number(request.headers.get('content-length') ?? '0');
   if (declared > maxBodyBytes) throw tooLarge(maxBodyBytes);
   const scan = createJsonScan(limits);
@@ -75,12 +82,14 @@ async function readText(request: Request, limits: RequestLimits): Promise<string
   const texts: string[] = [];
   try {
     for await (const chunk of boundedChunks(request.body, maxBodyBytes)) {
+      lease.add(chunk.length, tenant);
       scan.push(chunk);
       texts.push(decode(decoder, chunk));
     }
   } catch (error) {
     throw error instanceof RangeError ? tooLarge(maxBodyBytes) : error;
   }
+  lease.add(scan.valueCount * VALUE_BYTES, tenant);
   texts.push(decode(decoder));
   return texts.join('');
 }

@@ -17,7 +17,7 @@ export function chatRoute(parts: AppParts): Handler<AppEnv> {
   const { completer, clock } = parts;
   return async function chatHandler(c) {
     const hold = createHold(parts, c.req.raw.signal);
-    const body = await readJson(c.req.raw, parts.limits);
+    const body = await readJson(c, parts.limits);
     const context = await requestContext(c, parts, hold);
     const call = parseChatRequest(body, context);
     if (call.stream && prefersJob(c.req.raw)) refuseStreamedJob();
@@ -46,6 +46,6 @@ export function chatRoute(parts: AppParts): Handler<AppEnv> {
       }
       return chatCompletion(meta, collector.result(), trace.usage(), shape);
     };
-    return wholeAnswer(c, run, hold, parts);
+    return wholeAnswer(c, run, shape.choiceCount, hold, parts);
   };
 }

@@ -26,7 +26,7 @@ export function completionsRoute(parts: AppParts): Handler<AppEnv> {
   const { completer, clock } = parts;
   return async function completionsHandler(c) {
     const hold = createHold(parts, c.req.raw.signal);
-    const body = await readJson(c.req.raw, parts.limits);
+    const body = await readJson(c, parts.limits);
     const context = await requestContext(c, parts, hold);
     const call = parseCompletionsRequest(body, context);
     if (call.stream && prefersJob(c.req.raw)) refuseStreamedJob();
@@ -64,7 +64,8 @@ export function completionsRoute(parts: AppParts): Handler<AppEnv> {
       const collected = collectors.map((collector) => collector.result());
       return textCompletion(meta, collected, trace.usage(), await shapeOf(signal));
     };
-    return wholeAnswer(c, run, hold, parts);
+    const places = Math.min(call.requests.length, PROMPT_CONCURRENCY) * call.choiceCount;
+    return wholeAnswer(c, run, places, hold, parts);
   };
 }
 

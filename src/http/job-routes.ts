@@ -21,11 +21,31 @@ export function refuseStreamedJob(): never {
   );
 }
 
-/** Answers 202 and lets the work go on as a job of the caller. */
-export function acceptJob(c: Context<AppEnv>, parts: AppParts, run: JobWork['run']): Response {
+/**
+ * Answers 202 and lets the work go on as a job of the caller.
+ * @param places answers that it computes side by side
+ */
+export function acceptJob(
+  c: Context<AppEnv>,
+  parts: AppParts,
+  run: JobWork['run'],
+  places: number,
+): Response {
   let report: ReturnType<RequestTrace['defer']> | null = null;
-  const job = parts.jobs.start(tenantOf(c), { run, onEnd: (end) => report?.(end) });
-  report = c.get('trace').defer('job');
+  const trace = c.get('trace');
+  const body = c.get('body');
+  const job = parts.jobs.start(tenantOf(c), {
+    run(signal, onStart) {
+      trace.restart();
+      return run(signal, onStart);
+    },
+    sizeBytes: body.heldBytes,
+    places,
+    onEnd: (end) => report?.(end),
+  });
+  // From here on it counts among the jobs.
+  body.release();
+  report = trace.defer('job');
   return c.json(jobObject(job), 202, {
     location: `/v1/jobs/${job.id}`,
     'preference-applied': PREFERENCE,
@@ -38,8 +58,10 @@ export function jobRoute(parts: AppParts): Handler<AppEnv> {
     const id = c.req.param('id') ?? '';
     const job = parts.jobs.find(tenantOf(c), id);
     if (job === null) throw noSuchJob();
-    c.header('cache-control', 'no-store');
-    return c.json(jobObject(job));
+    return c.body(jobBody(job).stream(), 200, {
+      'content-type': 'application/json',
+      'cache-control': 'no-store',
+    });
   };
 }
 
@@ -52,19 +74,20 @@ export function deleteJobRoute(parts: AppParts): Handler<AppEnv> {
   };
 }
 
-function jobObject({ id, createdSeconds, status, response }: Job): object {
-  return {
-    id,
-    object: 'job',
-    created_at: createdSeconds,
-    status,
-    ...(response === null
-      ? {}
-      : {
-          response: { status_code: response.status, body: response.body },
-          ...(status === 'failed' ? response.body : {}),
-        }),
-  };
+function jobObject({ id, createdSeconds, status }: Job): object {
+  return { id, object: 'job', created_at: createdSeconds, status };
+}
+
+/** The job with its answer, whose bytes are taken as they are. */
+function jobBody(job: Job): Blob {
+  const { response } = job;
+  const head = JSON.stringify(jobObject(job)).slice(0, -1);
+  if (response === null) return new Blob([head, '}']);
+  const parts: BlobPart[] = [head, `,"response":{"status_code":${response.status},"body":`];
+  parts.push(response.body, '}');
+  // An error stands beside it too, as in an answer that failed at once.
+  if (job.status === 'failed') parts.push(',', response.body.subarray(1, -1));
+  return new Blob([...parts, '}']);
 }
 
 function noSuchJob(): ServeError {

@@ -4,6 +4,7 @@ import type { Completer, CompletionRequest } from '../completer.ts';
 import type { FinishReason } from '../engine/engine.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { BodyBudget } from '../limits/body-budget.ts';
 import type { CompletionMeter, ServingMetrics } from '../metrics/serving-metrics.ts';
 import { toServeError } from '../openai/error-body.ts';
 import type { SseEnd } from '../openai/sse.ts';
@@ -74,6 +75,8 @@ export interface RequestTrace {
   usage(): Usage;
   /** Follows one completion; a request of several prompts has several. */
   meter(request: MeteredRequest): CompletionMeter;
+  /** Forgets what was counted: the work begins anew. */
+  restart(): void;
   /** The answer comes after the response: the event waits for the returned function to be called. */
   defer(answer: 'stream' | 'job'): (end: SseEnd) => void;
 }
@@ -84,6 +87,7 @@ export interface RequestEventsOptions {
   /** null where nobody counts. */
   readonly metrics: ServingMetrics | null;
   readonly onEvent: ((event: AppEvent) => void) | undefined;
+  readonly bodies: BodyBudget;
   /** Paths that only probes ask for. */
   readonly probePaths: ReadonlySet<string>;
 }
@@ -93,9 +97,11 @@ const KEY_ID_DIGITS = 8;
 
 /** Reports the end of every request to the metrics and to `onEvent`. */
 export function requestEvents(options: RequestEventsOptions): MiddlewareHandler<AppEnv> {
-  const { clock, completer, metrics, onEvent, probePaths } = options;
+  const { clock, completer, metrics, onEvent, bodies, probePaths } = options;
   return async function requestEventsMiddleware(c, next) {
     const startedMs = clock.now();
+    const body = bodies.lease();
+    c.set('body', body);
     const finishReasons: FinishReason[] = [];
     let usage: Usage | null = null;
     let completion: RequestedCompletion | null = null;
@@ -110,6 +116,7 @@ export function requestEvents(options: RequestEventsOptions): MiddlewareHandler<
         early = end;
         return;
       }
+      body.release();
       const error = end.outcome === 'error' ? end.error : null;
       const event: RequestEndEvent = {
         type: 'request-end',
@@ -157,6 +164,10 @@ export function requestEvents(options: RequestEventsOptions): MiddlewareHandler<
           },
           end: (reason) => meter?.end(reason),
         };
+      },
+      restart() {
+        usage = null;
+        finishReasons.length = 0;
       },
       defer(answer) {
         deferred = answer;

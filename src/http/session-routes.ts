@@ -57,7 +57,7 @@ function getRoute(parts: AppParts): Handler<AppEnv> {
 
 function putRoute(parts: AppParts): Handler<AppEnv> {
   return async function putSessionHandler(c) {
-    const change = parseSessionChange(await readSmallJson(c.req.raw, parts.limits));
+    const change = parseSessionChange(await readSmallJson(c, parts.limits));
     const { sessions, tenant, id, signal } = await openCall(c, parts);
     return answer(c, sessionBody(found(await sessions.put(tenant, id, change, signal))));
   };
@@ -73,7 +73,7 @@ function deleteRoute(parts: AppParts): Handler<AppEnv> {
 
 function forkRoute(parts: AppParts): Handler<AppEnv> {
   return async function forkSessionHandler(c) {
-    const newId = parseSessionFork(await readSmallJson(c.req.raw, parts.limits));
+    const newId = parseSessionFork(await readSmallJson(c, parts.limits));
     const { sessions, tenant, id, signal } = await openCall(c, parts);
     return answer(c, sessionBody(found(await sessions.fork(tenant, id, newId, signal))));
   };

@@ -8,7 +8,7 @@ import { createHold, type Hold } from './cold.ts';
 export function tokenizeRoute(parts: AppParts): Handler<AppEnv> {
   return async function tokenizeHandler(c) {
     const hold = createHold(parts, c.req.raw.signal);
-    const body = await readJson(c.req.raw, parts.limits);
+    const body = await readJson(c, parts.limits);
     const context = await requestContext(c, parts, hold);
     const request = parseTokenizeRequest(body, context);
     const tokens = await unlessCold(hold, (signal) =>
@@ -22,7 +22,7 @@ export function tokenizeRoute(parts: AppParts): Handler<AppEnv> {
 export function detokenizeRoute(parts: AppParts): Handler<AppEnv> {
   return async function detokenizeHandler(c) {
     const hold = createHold(parts, c.req.raw.signal);
-    const body = await readJson(c.req.raw, parts.limits);
+    const body = await readJson(c, parts.limits);
     const ids = parseDetokenizeRequest(body, await requestContext(c, parts, hold));
     const prompt = await unlessCold(hold, async (signal) =>
       parts.completer.detokenize(ids, AbortSignal.any([signal, c.req.raw.signal])),

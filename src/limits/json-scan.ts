@@ -20,6 +20,8 @@ export interface JsonScan {
    * @throws ServeError invalid_request, body_too_large as soon as a limit is passed
    */
   push(chunk: Uint8Array): void;
+  /** Values so far. */
+  readonly valueCount: number;
 }
 
 const QUOTE = 0x22;
@@ -95,6 +97,9 @@ export function createJsonScan(limits: JsonLimits): JsonScan {
   }
 
   return {
+    get valueCount() {
+      return values;
+    },
     push(chunk) {
       let at = isInString ? skipString(chunk, 0) : 0;
       while (at < chunk.length) {

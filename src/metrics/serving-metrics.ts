@@ -1,3 +1,4 @@
+import type { BodyBudget } from '../limits/body-budget.ts';
 import { BOUNDS } from '../bounds.ts';
 import type { Completer, CompletionEvent, CompleterState } from '../completer.ts';
 import { ServeError } from '../errors.ts';
@@ -75,7 +76,7 @@ function seconds(name: string, help: string, bounds: readonly number[]): Histogr
   return createHistogram(`vllm:${name}_seconds`, help, bounds);
 }
 
-export function createServingMetrics(completer: Completer): ServingMetrics {
+export function createServingMetrics(completer: Completer, bodies: BodyBudget): ServingMetrics {
   const ttft = seconds('time_to_first_token', 'Request in to first token.', TTFT_SECONDS);
   const gaps = seconds('inter_token_latency', 'Between tokens of one answer.', TOKEN_SECONDS);
   const perToken = seconds(
@@ -119,6 +120,12 @@ export function createServingMetrics(completer: Completer): ServingMetrics {
     'Requests refused or given up, by the bound that they passed.',
     Object.keys(BOUNDS).map((bound) => ({ bound })),
   );
+  const held = createReading(
+    'gemlet_body_bytes',
+    'Bytes of the bodies of requests under way.',
+    'gauge',
+    () => [{ value: bodies.heldBytes }],
+  );
   const state = createReading('gemlet_state', 'Whether the server is in this state.', 'gauge', () =>
     STATES.map((name) => ({
       labels: { state: name },
@@ -144,6 +151,7 @@ export function createServingMetrics(completer: Completer): ServingMetrics {
     requests,
     refusals,
     exceeded,
+    held,
     state,
   ];
 

@@ -1,7 +1,10 @@
+import { Context } from 'hono';
 import { describe, expect, it } from 'vitest';
 import { createApp } from '../../src/app.ts';
 import { ServeError } from '../../src/errors.ts';
+import type { AppEnv } from '../../src/http/app-env.ts';
 import { readJson } from '../../src/http/body.ts';
+import { createBodyBudget } from '../../src/limits/body-budget.ts';
 import { DEFAULT_LIMITS } from '../../src/openai/request-context.ts';
 import { createStubCompleter } from '../support/stub-completer.ts';
 
@@ -18,7 +21,9 @@ function read(
     headers,
     duplex: 'half',
   });
-  return readJson(request, { ...DEFAULT_LIMITS, ...limits });
+  const c = new Context<AppEnv>(request);
+  c.set('body', createBodyBudget(2 ** 30).lease());
+  return readJson(c, { ...DEFAULT_LIMITS, ...limits });
 }
 
 async function codeOf(promise: Promise<unknown>): Promise<string> {

@@ -66,7 +66,7 @@ describe('Prefer: respond-async', () => {
   it('keeps a failure with its status', async () => {
     const { send, events } = createAppHarness(
       {},
-      { failure: () => new ServeError('queue_full', 'Busy.') },
+      { failure: () => new ServeError('upstream_unavailable', 'Down.') },
     );
     const { id } = await accepted(await send(CHAT, { messages }, preference));
     await settle();
@@ -77,7 +77,11 @@ describe('Prefer: respond-async', () => {
       response: { status_code: direct.status, body: { error } },
       error,
     });
-    expect(events[0]).toMatchObject({ status: 202, outcome: 'error', errorCode: 'queue_full' });
+    expect(events[0]).toMatchObject({
+      status: 202,
+      outcome: 'error',
+      errorCode: 'upstream_unavailable',
+    });
   });
 
   it('is refused for streams, and bad requests are refused at once', async () => {

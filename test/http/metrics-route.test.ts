@@ -40,6 +40,7 @@ const FAMILIES: Readonly<Record<string, string>> = {
   'vllm:generation_tokens_total': 'counter',
   'vllm:request_success_total': 'counter',
   gemlet_refused_requests_total: 'counter',
+  gemlet_body_bytes: 'gauge',
   gemlet_bounds_exceeded_total: 'counter',
   gemlet_state: 'gauge',
 };

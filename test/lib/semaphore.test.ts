@@ -65,4 +65,44 @@ describe('createSemaphore', () => {
   it('refuses a limit without a place', () => {
     expect(() => createSemaphore(0)).toThrow(RangeError);
   });
+
+  it('gives many places to one task, which those that want few do not overtake', async () => {
+    const semaphore = createSemaphore(3);
+    const gates = [gate(), gate(), gate()];
+    const started: number[] = [];
+    const runs = [2, 5, 1].map((places, index) =>
+      semaphore.run(
+        async () => {
+          started.push(index);
+          await gates[index]?.opened;
+        },
+        undefined,
+        places,
+      ),
+    );
+    await settle();
+    expect(started).toEqual([0]);
+    gates[0]?.open();
+    await settle();
+    expect(started).toEqual([0, 1]);
+    gates[1]?.open();
+    await settle();
+    expect(started).toEqual([0, 1, 2]);
+    gates[2]?.open();
+    await Promise.all(runs);
+  });
+
+  it('lets the next ones in when one that wanted many leaves', async () => {
+    const semaphore = createSemaphore(2);
+    const first = gate();
+    const leaving = new AbortController();
+    const running = semaphore.run(() => first.opened);
+    const gone = semaphore.run(async () => 'never', leaving.signal, 2);
+    const behind = semaphore.run(async () => 'behind');
+    leaving.abort(new Error('left'));
+    await expect(gone).rejects.toThrow('left');
+    expect(await behind).toBe('behind');
+    first.open();
+    await running;
+  });
 });
