@@ -26,10 +26,13 @@ export type BoundName =
   | 'maxJobs'
   | 'maxTenantJobs'
   | 'maxJobBytes'
-  | 'maxTenantJobBytes';
+  | 'maxTenantJobBytes'
+  | 'bodyTimeoutMs'
+  | 'maxConnections';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
+const DAY = 86_400;
 const MANY = 2 ** 24;
 const MOST = 2 ** 40;
 
@@ -62,6 +65,8 @@ export const BOUNDS: Readonly<Record<BoundName, Bound>> = {
     'requests of jobs, and answers that are kept',
   ),
   maxTenantJobBytes: bytes(64 * MIB, MIB, MOST, 'key-job-memory', 'the same of one key'),
+  bodyTimeoutMs: seconds(300, 1, DAY, 'body-timeout', 'time that a request may take to arrive'),
+  maxConnections: count(4096, 1, MANY, 'max-connections', 'connections; more are closed at once'),
 };
 
 /** As options of programs are: seconds in milliseconds. */
@@ -72,6 +77,10 @@ export function defaultOf(name: BoundName): number {
 
 function bytes(value: number, min: number, max: number, option: string, about: string): Bound {
   return { unit: 'bytes', default: value, min, max, option, about };
+}
+
+function seconds(value: number, min: number, max: number, option: string, about: string): Bound {
+  return { unit: 'seconds', default: value, min, max, option, about };
 }
 
 function count(

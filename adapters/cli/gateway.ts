@@ -21,6 +21,7 @@ export async function gateway(settings: GatewaySettings): Promise<void> {
   try {
     const server = await startServer({
       app: appOf(completer, settings, log, keys.doors),
+      ...settings.bounds,
       onEvent: log,
       port,
       host,

@@ -9,6 +9,7 @@ export const HELP = `gemlet serves Google's Gemma 3 behind an OpenAI-compatible 
   gemlet pack ./my-gemma s3://b/g   publish it for loading from an object store
   gemlet verify s3://b/g            read all of it and compare
   gemlet convert flax ./orbax ./out Google's int4 checkpoint for Flax made servable
+  gemlet bounds                     what one caller may cost, and the options for it
   gemlet deploy cloudrun            what takes it to a cloud, with --dry-run only said
 
   gemlet serve --help               all options

@@ -1,6 +1,7 @@
 import { LEAST_KEY_CHARACTERS } from '../../src/lib/keyed-hash.ts';
 import { LOG_FORMATS, type LogFormat } from '../../src/log/format.ts';
 import { DEFAULT_IMAGE_LIMITS } from '../../src/image/sniff.ts';
+import { BOUND_FLAGS, type GivenBounds, readBounds } from './bounds.ts';
 import type { EngineOptions } from '../node/create-engine.ts';
 import type { PicturePoolOptions } from '../node/pictures/pool.ts';
 import {
@@ -42,6 +43,8 @@ export interface ServerSettings extends DoorSettings {
   readonly stallMs: number | null;
   /** What one picture may cost; null leaves the defaults. */
   readonly pictures: PicturePoolOptions | null;
+  /** What was given of the bounds; the others have their defaults. */
+  readonly bounds: GivenBounds;
 }
 
 export interface ServeOptions extends ServerSettings {
@@ -82,6 +85,7 @@ export const SERVER_FLAGS: readonly string[] = [
   'image-timeout',
   'image-megapixels',
   ...DOOR_FLAGS,
+  ...BOUND_FLAGS,
 ];
 export const SERVER_LISTS: readonly string[] = [...DOOR_LISTS, 'cors', 'alias'];
 export const SERVER_SWITCHES: readonly string[] = [...DOOR_SWITCHES, 'any-model'];
@@ -225,6 +229,7 @@ export function serverOptions(
     ],
     stallMs: stallTimeout(options),
     pictures: pictureCost(options) ?? null,
+    bounds: readBounds(options),
   };
 }
 

@@ -1,4 +1,5 @@
 import { ServeError } from '../../src/errors.ts';
+import { boundsText } from './bounds.ts';
 import { convert } from './convert.ts';
 import { CONVERT_HELP } from './convert-help.ts';
 import { gateway } from './gateway.ts';
@@ -46,6 +47,8 @@ export async function run(args: readonly string[], environment: Environment): Pr
       case 'deploy':
         if (wantsHelp) return print(DEPLOY_HELP);
         return print(await deploy(rest, environment));
+      case 'bounds':
+        return print(boundsText());
       case 'help':
       case '--help':
       case '-h':

@@ -43,6 +43,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   try {
     const server = await startServer({
       app: appOf(completer, options, log, keys.doors),
+      ...options.bounds,
       onEvent: log,
       port,
       host,
@@ -96,6 +97,7 @@ export function appOf(
     ...(corsOrigins.length === 0
       ? {}
       : { cors: { origins: corsOrigins.includes('*') ? '*' : corsOrigins } }),
+    limits: options.bounds,
     ...(holdMs === null ? {} : { cold: { holdMs } }),
     ...(pingPath === null ? {} : { pingPath }),
     ...(fleetKeys.length === 0 ? {} : { fleetKeys }),

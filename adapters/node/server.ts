@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { getRequestListener, RequestError } from '@hono/node-server';
+import { defaultOf } from '../../src/bounds.ts';
 import { ServeError } from '../../src/errors.ts';
 import type { ClientInfo } from '../../src/http/app-env.ts';
 import { errorResponse } from '../../src/http/error-response.ts';
@@ -27,6 +28,10 @@ export interface ServerOptions {
   readonly onEvent?: (event: FailureEvent) => void;
   /** Milliseconds after which a client that takes nothing of its answer is cut off; 60,000 by default. */
   readonly stallMs?: number;
+  /** Connections at once, 4,096 by default; more are closed before a byte is read. */
+  readonly maxConnections?: number;
+  /** Milliseconds that a request may take to arrive; 300,000 by default. Answers have no limit here. */
+  readonly bodyTimeoutMs?: number;
 }
 
 export interface RunningServer {
@@ -39,9 +44,8 @@ export interface RunningServer {
 
 /** Load balancers keep idle connections for 60 s; whoever closes first races with a request. */
 const KEEP_ALIVE_MS = 75_000;
-/** Time to send the headers, and the whole request: answers are never timed out. */
+/** Time to send the headers. */
 const HEADERS_MS = 30_000;
-const REQUEST_MS = 300_000;
 const DRAIN_MS = 30_000;
 const STALL_MS = 60_000;
 
@@ -79,8 +83,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const endWatch = watchStalls(sockets, options.stallMs ?? STALL_MS);
   server.once('close', endWatch);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
-  server.headersTimeout = HEADERS_MS;
-  server.requestTimeout = REQUEST_MS;
+  const bodyTimeoutMs = options.bodyTimeoutMs ?? defaultOf('bodyTimeoutMs');
+  server.headersTimeout = Math.min(HEADERS_MS, bodyTimeoutMs);
+  server.requestTimeout = bodyTimeoutMs;
+  server.maxConnections = options.maxConnections ?? defaultOf('maxConnections');
   await listen(server, port, host);
 
   const close = (): Promise<void> => {

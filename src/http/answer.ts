@@ -2,7 +2,7 @@ import type { Context } from 'hono';
 import type { JobWork } from '../jobs.ts';
 import { openSse } from '../openai/sse.ts';
 import type { AppEnv, AppParts } from './app-env.ts';
-import { type Hold, isCold, waitingText } from './cold.ts';
+import { type Hold, isCold, runWithin, waitingText } from './cold.ts';
 import { acceptJob, prefersJob } from './job-routes.ts';
 import type { RequestTrace } from './request-events.ts';
 
@@ -60,16 +60,5 @@ export async function wholeAnswer(
 ): Promise<Response> {
   if (prefersJob(c.req.raw)) return acceptJob(c, parts, run, places);
   const answer = answerSignal(c.req.raw);
-  const running = run(answer.signal, () => undefined);
-  const ready = hold.ready();
-  ready.catch(() => undefined);
-  try {
-    // It runs while the model loads, as far as it can, but only so long.
-    await Promise.race([ready, running]);
-  } catch (error) {
-    answer.abort.abort(error);
-    await running.catch(() => undefined);
-    throw error;
-  }
-  return c.json(await running);
+  return c.json(await runWithin(hold, answer.abort, (onStart) => run(answer.signal, onStart)));
 }

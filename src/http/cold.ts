@@ -15,10 +15,11 @@ export interface Hold {
   /** @throws ServeError model_loading when it takes too long; what the description failed with */
   card(): Promise<ModelCard>;
   /**
-   * Waits for the model, which it makes load.
+   * Waits for the model, which it makes load. One that is there may turn out to be gone, as a fleet does that
+   * has just gone to zero: with `begun` it waits until that aborts, which says that the answer has begun.
    * @throws ServeError model_loading when it takes too long; what the load failed with
    */
-  ready(): Promise<void>;
+  ready(begun?: AbortSignal): Promise<void>;
 }
 
 export interface HoldOptions {
@@ -57,11 +58,40 @@ export function createHold({ completer, clock, cold }: HoldOptions, signal: Abor
       const describe = completer.describe?.bind(completer);
       return describe === undefined || !isCold(completer) ? completer.model : wait(describe);
     },
-    async ready() {
+    async ready(begun) {
       const load = completer.ready?.bind(completer);
-      if (load !== undefined && isCold(completer)) await wait(load);
+      if (load === undefined) return;
+      if (isCold(completer)) return wait(load);
+      if (begun === undefined) return;
+      const over = AbortSignal.any([signal, begun]);
+      await clock.sleep(Math.max(0, deadlineMs - clock.now()), over).catch(() => undefined);
+      if (!over.aborted && isCold(completer)) throw stillLoading(completer);
     },
   };
+}
+
+/**
+ * Runs what may need the model: as far as it gets while that loads, but only so long.
+ * @param start calls `onStart` when it no longer waits
+ * @throws what `start` throws, ServeError model_loading
+ */
+export async function runWithin<T>(
+  hold: Hold,
+  abort: AbortController,
+  start: (onStart: () => void) => Promise<T>,
+): Promise<T> {
+  const begun = new AbortController();
+  const running = start(() => begun.abort()).finally(() => begun.abort());
+  const ready = hold.ready(begun.signal);
+  ready.catch(() => undefined);
+  try {
+    await Promise.race([ready, running]);
+  } catch (error) {
+    abort.abort(error);
+    await running.catch(() => undefined);
+    throw error;
+  }
+  return running;
 }
 
 /** Whether the next request waits for the model. */

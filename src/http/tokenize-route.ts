@@ -1,8 +1,9 @@
 import type { Handler } from 'hono';
 import { parseDetokenizeRequest, parseTokenizeRequest } from '../openai/tokenize-request.ts';
+import { answerSignal } from './answer.ts';
 import { type AppEnv, type AppParts, requestContext } from './app-env.ts';
 import { readJson } from './body.ts';
-import { createHold, type Hold } from './cold.ts';
+import { createHold, runWithin } from './cold.ts';
 
 /** `POST /tokenize`, in vLLM's shape. */
 export function tokenizeRoute(parts: AppParts): Handler<AppEnv> {
@@ -11,9 +12,8 @@ export function tokenizeRoute(parts: AppParts): Handler<AppEnv> {
     const body = await readJson(c, parts.limits);
     const context = await requestContext(c, parts, hold);
     const request = parseTokenizeRequest(body, context);
-    const tokens = await unlessCold(hold, (signal) =>
-      parts.completer.tokenize(request, AbortSignal.any([signal, c.req.raw.signal])),
-    );
+    const { abort, signal } = answerSignal(c.req.raw);
+    const tokens = await runWithin(hold, abort, () => parts.completer.tokenize(request, signal));
     return c.json({ tokens, count: tokens.length, max_model_len: context.card.contextTokens });
   };
 }
@@ -24,25 +24,10 @@ export function detokenizeRoute(parts: AppParts): Handler<AppEnv> {
     const hold = createHold(parts, c.req.raw.signal);
     const body = await readJson(c, parts.limits);
     const ids = parseDetokenizeRequest(body, await requestContext(c, parts, hold));
-    const prompt = await unlessCold(hold, async (signal) =>
-      parts.completer.detokenize(ids, AbortSignal.any([signal, c.req.raw.signal])),
+    const { abort, signal } = answerSignal(c.req.raw);
+    const prompt = await runWithin(hold, abort, async () =>
+      parts.completer.detokenize(ids, signal),
     );
     return c.json({ prompt });
   };
-}
-
-/** Work that may need the model, as where it is loaded into this process, or may not, as at a gateway. */
-async function unlessCold<T>(hold: Hold, start: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const late = new AbortController();
-  const running = start(late.signal);
-  const ready = hold.ready();
-  ready.catch(() => undefined);
-  try {
-    await Promise.race([ready, running]);
-  } catch (error) {
-    late.abort(error);
-    await running.catch(() => undefined);
-    throw error;
-  }
-  return running;
 }

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -16,7 +17,12 @@ afterEach(async () => {
 
 async function serve(
   stub: StubOptions = {},
-  options: { drainMs?: number; signal?: AbortSignal; maxBodyBytes?: number } = {},
+  options: {
+    drainMs?: number;
+    signal?: AbortSignal;
+    maxBodyBytes?: number;
+    maxConnections?: number;
+  } = {},
 ): Promise<{ server: RunningServer; completer: StubCompleter }> {
   const completer = createStubCompleter(stub);
   const { maxBodyBytes, ...rest } = options;
@@ -140,6 +146,18 @@ describe('startServer', () => {
     const aborted = completer.nextAbort();
     await Promise.all([server.close(), aborted, expect(response.text()).rejects.toThrow()]);
     expect(completer.activeCount).toBe(0);
+  });
+
+  it('closes connections beyond its bound at once, and serves those that it has', async () => {
+    const { server } = await serve({}, { maxConnections: 1 });
+    const first = connect(server.port, '127.0.0.1');
+    await once(first, 'connect');
+    const second = connect(server.port, '127.0.0.1');
+    await once(second, 'close');
+    first.write('GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n');
+    const [answer] = (await once(first, 'data')) as [Buffer];
+    expect(answer.toString()).toMatch(/^HTTP\/1.1 200/);
+    first.destroy();
   });
 
   it('does not wait for connections that never sent anything', async () => {

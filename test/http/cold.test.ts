@@ -1,13 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import { ServeError } from '../../src/errors.ts';
-import { type AppHarness, createAppHarness, frames, until } from '../support/app-harness.ts';
+import {
+  type AppHarness,
+  createAppHarness,
+  frames,
+  until,
+  untilAborted,
+} from '../support/app-harness.ts';
 import {
   createLazyHarness,
   type LazyHarness,
   type LazyHarnessOptions,
   settle,
 } from '../support/lazy-harness.ts';
+import { createFakeClock } from '../support/fake-clock.ts';
 import { STUB_CARD } from '../support/stub-completer.ts';
+import type { Completer } from '../../src/completer.ts';
 import type { AppOptions } from '../../src/app.ts';
 
 const messages = [{ role: 'user', content: 'Hi' }];
@@ -264,4 +272,32 @@ describe('a stream from a cold server', () => {
     await settle();
     expect([lazy.state, clock.sleeping()]).toEqual(['loading', 0]);
   });
+});
+
+describe('a model that is gone although it seemed to be there', () => {
+  it.each([false, true])(
+    'is waited for as long as the hold allows; once answering: %s',
+    async (hasBegun) => {
+      const clock = createFakeClock();
+      let state: Completer['state'] = 'ready';
+      const { send, completer } = createAppHarness(
+        { clock },
+        {
+          gate: (at, signal) => (hasBegun && at < 0 ? Promise.resolve() : untilAborted(at, signal)),
+        },
+      );
+      Object.defineProperty(completer, 'state', { get: () => state });
+      Object.assign(completer, { ready: () => new Promise(() => undefined) });
+      const leaving = new AbortController();
+      const answer = send(CHAT, { messages }, { signal: leaving.signal });
+      await until(() => completer.activeCount === 1);
+      await settle();
+      state = 'idle';
+      clock.advance(30_000);
+      await settle();
+      expect(completer.activeCount).toBe(hasBegun ? 1 : 0);
+      leaving.abort();
+      expect((await answer).status).toBe(hasBegun ? 499 : 503);
+    },
+  );
 });

@@ -40,6 +40,7 @@ describe('options of serve', () => {
       secrets: [],
       stallMs: null,
       pictures: null,
+      bounds: {},
     });
   });
 
@@ -104,6 +105,7 @@ describe('options of serve', () => {
       ],
       stallMs: 30_000,
       pictures: PICTURES,
+      bounds: {},
     });
     expect(parseServeOptions(['folder'], {}).engine.model).toBe('folder');
   });
@@ -142,6 +144,7 @@ describe('options of serve', () => {
       drainMs: 8000,
       log: 'off',
       stallMs: Number.POSITIVE_INFINITY,
+      bounds: {},
     });
     expect([speculates('1'), speculates('false'), speculates('')]).toEqual([
       true,
