@@ -69,6 +69,8 @@ export interface AppOptions extends DoorOptions {
 export interface AppLimits extends RequestLimits, JobLimits {
   /** Bytes of the bodies of all requests under way; one API key gets at most half. */
   readonly maxBodiesBytes: number;
+  /** Milliseconds that one answer may take, waiting included; a job's begins when it is run. */
+  readonly requestTimeoutMs: number;
 }
 
 const STREAM_TIMING: StreamTiming = { graceMs: 2_000, heartbeatMs: 15_000 };
@@ -98,6 +100,7 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     stream: { ...STREAM_TIMING, ...options.stream },
     cold: { ...COLD_TIMING, ...options.cold },
     jobs: createJobs({ ...options.limits, clock }),
+    requestTimeoutMs: options.limits?.requestTimeoutMs ?? defaultOf('requestTimeoutMs'),
   };
 
   const routes: Route[] = [

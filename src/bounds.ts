@@ -27,6 +27,7 @@ export type BoundName =
   | 'maxTenantJobs'
   | 'maxJobBytes'
   | 'maxTenantJobBytes'
+  | 'requestTimeoutMs'
   | 'bodyTimeoutMs'
   | 'maxConnections';
 
@@ -65,6 +66,7 @@ export const BOUNDS: Readonly<Record<BoundName, Bound>> = {
     'requests of jobs, and answers that are kept',
   ),
   maxTenantJobBytes: bytes(64 * MIB, MIB, MOST, 'key-job-memory', 'the same of one key'),
+  requestTimeoutMs: seconds(3600, 1, DAY, 'request-timeout', 'one answer, waiting included'),
   bodyTimeoutMs: seconds(300, 1, DAY, 'body-timeout', 'time that a request may take to arrive'),
   maxConnections: count(4096, 1, MANY, 'max-connections', 'connections; more are closed at once'),
 };

@@ -28,6 +28,7 @@ export type ErrorCode =
   | 'rate_limit_exceeded'
   | 'overloaded'
   | 'reader_stalled'
+  | 'answer_timeout'
   | 'model_loading'
   | 'draining'
   | 'invalid_checkpoint'
@@ -56,6 +57,7 @@ const CODES: Readonly<Record<ErrorCode, ErrorClass>> = {
   rate_limit_exceeded: { status: 429, type: 'rate_limit_error', retryable: true },
   overloaded: { status: 503, type: 'server_error', retryable: true },
   reader_stalled: { status: 408, type: 'invalid_request_error', retryable: false },
+  answer_timeout: { status: 504, type: 'server_error', retryable: false },
   model_loading: { status: 503, type: 'server_error', retryable: true },
   draining: { status: 503, type: 'server_error', retryable: true },
   invalid_checkpoint: { status: 500, type: 'server_error', retryable: false },

@@ -41,6 +41,8 @@ export interface AppParts {
   readonly stream: StreamTiming;
   readonly cold: ColdTiming;
   readonly jobs: Jobs;
+  /** Milliseconds that one answer may take, waiting included. */
+  readonly requestTimeoutMs: number;
 }
 
 export interface StreamTiming {

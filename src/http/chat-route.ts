@@ -14,7 +14,7 @@ import { echoSession } from './session-routes.ts';
 
 /** `POST /v1/chat/completions`. */
 export function chatRoute(parts: AppParts): Handler<AppEnv> {
-  const { completer, clock } = parts;
+  const { clock } = parts;
   return async function chatHandler(c) {
     const hold = createHold(parts, c.req.raw.signal);
     const body = await readJson(c, parts.limits);
@@ -32,7 +32,7 @@ export function chatRoute(parts: AppParts): Handler<AppEnv> {
       includeUsage: call.includeUsage,
     };
     const begin = (signal: AbortSignal): AsyncIterable<CompletionEvent> =>
-      tracedCompletion(completer, call.request, trace, clock, signal);
+      tracedCompletion(parts, call.request, trace, signal);
     if (call.stream) {
       const answer = answerSignal(c.req.raw);
       const chunks = chatChunks(meta, begin(answer.signal), trace.usage(), shape);

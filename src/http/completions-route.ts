@@ -34,8 +34,7 @@ export function completionsRoute(parts: AppParts): Handler<AppEnv> {
     const trace = c.get('trace');
     const meta = await createAnswerMeta('cmpl', context.card, parts.version, clock);
     const sources = call.requests.map(
-      (request) => (signal: AbortSignal) =>
-        tracedCompletion(completer, request, trace, clock, signal),
+      (request) => (signal: AbortSignal) => tracedCompletion(parts, request, trace, signal),
     );
     const shapeOf = async (signal: AbortSignal): Promise<CompletionsShape> => ({
       choiceCount: call.choiceCount,

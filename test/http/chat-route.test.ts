@@ -266,7 +266,7 @@ describe('POST /v1/chat/completions', () => {
         : Promise.resolve();
     const { send, completer } = createAppHarness({ clock }, { gate });
     const pending = send('/v1/chat/completions', { messages, stream: true });
-    await until(() => completer.activeCount === 1 && clock.sleeping() === 1);
+    await until(() => completer.activeCount === 1 && clock.sleeping() === 2);
     clock.advance(2_000);
     const response = await pending;
     expect(response.status).toBe(200);

@@ -129,7 +129,7 @@ describe('a cold server', () => {
       send('/tokenize', { prompt: 'Hi' }),
       send('/detokenize', { tokens: [72, 105] }),
     ];
-    await until(() => clock.sleeping() === 4);
+    await until(() => clock.sleeping() === 6);
     clock.advance(29_999);
     finish();
     const answers = await Promise.all(pending.map(async (sent) => (await sent).json()));
@@ -146,7 +146,7 @@ describe('a cold server', () => {
     const { send, progress, finish, clock, lazy } = cold({ cold: { holdMs: 5_000 } });
     const retryAfter = async (loaded: number, total: number): Promise<unknown> => {
       const pending = send(CHAT, { messages });
-      await until(() => clock.sleeping() === 1);
+      await until(() => clock.sleeping() === 2);
       progress(0, total);
       clock.advance(4_000);
       progress(loaded, total);
@@ -180,7 +180,7 @@ describe('a cold server', () => {
     await until(() => lazy.state === 'idle');
     const retryAfter = async (): Promise<string | null> => {
       const pending = send(CHAT, { messages });
-      await until(() => clock.sleeping() === 1);
+      await until(() => clock.sleeping() === 2);
       clock.advance(5_000);
       return (await pending).headers.get('retry-after-ms');
     };
@@ -231,7 +231,7 @@ describe('a stream from a cold server', () => {
     ] as const) {
       if (loaded === 250) progress(0, 1_000);
       const beat = read();
-      await until(() => clock.sleeping() === 1);
+      await until(() => clock.sleeping() === 2);
       clock.advance(14_999);
       progress(loaded, 1_000);
       clock.advance(1);
