@@ -36,4 +36,5 @@ Starting and network, as in gemlet serve
   -p, --port <port>, --host <address>, --cors <origin>, --api-key <key>,
       --api-key-file <f>, --metrics-key <key>, --metrics-key-file <f>,
       --allow-anyone, --allow-host <name>, --rate-requests <n>,
-      --rate-tokens <n>, --wrong-keys <n>, --proxies <n>`;
+      --rate-tokens <n>, --wrong-keys <n>, --proxies <n>;
+      gemlet bounds lists more`;

@@ -111,6 +111,8 @@ Network
                            with prompts or keys: json, pretty or off (default:
                            pretty on a terminal, else json); health checks and
                            metrics are left out unless they fail
+      --max-body <size> and other bounds on what one caller may cost:
+                           gemlet bounds lists them
       --fleet-key <key>, --fleet-key-file <f>
                            let gateways that share this key (16 characters or
                            more) send prompts; may be given several times. Without

@@ -5,12 +5,13 @@ import { settle } from '../support/lazy-harness.ts';
 
 const messages = [{ role: 'user', content: 'Hi' }];
 
+const gate = (at: number, signal: AbortSignal): Promise<void> =>
+  at < 1 ? Promise.resolve() : untilAborted(at, signal);
+
 describe('an answer that takes too long', () => {
   it.each([false, true])('is given up, with what to do; streamed: %s', async (stream) => {
     const clock = createFakeClock();
     const limits = { requestTimeoutMs: 5_000 };
-    const gate = (at: number, signal: AbortSignal): Promise<void> =>
-      at < 1 ? Promise.resolve() : untilAborted(at, signal);
     const { send, completer } = createAppHarness({ clock, limits }, { gate });
     const answering = send('/v1/chat/completions', { messages, stream });
     const text = answering.then((response) => response.text());
