@@ -4,6 +4,8 @@ import { type AppHarness, createAppHarness, until, untilAborted } from '../suppo
 const CHAT = '/v1/chat/completions';
 const MIB = 2 ** 20;
 const KEYS = ['greedy', 'other'];
+/** As `/metrics` asks for where clients have keys. */
+const METRICS_KEY = 'key-for-metrics';
 const small = { messages: [{ role: 'user', content: 'Hi' }] };
 const large = { messages: [{ role: 'user', content: 'a'.repeat(MIB) }] };
 
@@ -12,7 +14,7 @@ function as(key: string, headers: Record<string, string> = {}): RequestInit {
 }
 
 async function heldBytes(send: AppHarness['send']): Promise<number> {
-  const text = await (await send('/metrics', undefined, as('other'))).text();
+  const text = await (await send('/metrics', undefined, as(METRICS_KEY))).text();
   return Number(/^gemlet_body_bytes\{.*\} (\d+)$/m.exec(text)?.[1]);
 }
 
@@ -23,7 +25,7 @@ async function codeOf(response: Response): Promise<string> {
 describe('bodies of one key', () => {
   it('that never end leave room for those of others, and are given back when their sender leaves', async () => {
     const limits = { maxBodiesBytes: 8 * MIB };
-    const { send } = createAppHarness({ apiKeys: KEYS, limits });
+    const { send } = createAppHarness({ apiKeys: KEYS, metricsKeys: [METRICS_KEY], limits });
     const leaving = new AbortController();
     const chunk = new Uint8Array(MIB).fill(0x20);
     const slow = Array.from({ length: 6 }, () => {
@@ -67,7 +69,10 @@ describe('bodies of one key', () => {
 describe('jobs of one key', () => {
   it('hold so many bytes and no more, and leave room for those of others', async () => {
     const limits = { maxTenantJobBytes: 4 * MIB };
-    const { send } = createAppHarness({ apiKeys: KEYS, limits }, { gate: untilAborted });
+    const { send } = createAppHarness(
+      { apiKeys: KEYS, metricsKeys: [METRICS_KEY], limits },
+      { gate: untilAborted },
+    );
     const later = { prefer: 'respond-async' };
     const statuses: number[] = [];
     for (let index = 0; index < 6; index++) {

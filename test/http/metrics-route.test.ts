@@ -65,6 +65,7 @@ const ENGINE_FAMILIES: Readonly<Record<string, string>> = {
   gemlet_displaced_requests_total: 'counter',
   gemlet_fair_preemptions_total: 'counter',
   gemlet_stalled_readers_total: 'counter',
+  gemlet_distrusted_reuse_total: 'counter',
   gemlet_images_total: 'counter',
   gemlet_steps_total: 'counter',
   gemlet_phase_seconds_total: 'counter',
