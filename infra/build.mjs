@@ -9,7 +9,7 @@ import { pruneDist } from './prune-dist.mjs';
 
 /** Cloudflare takes 64 MiB; these keep cold starts of an isolate short. */
 const LIMIT_BYTES = 400_000;
-/** With the decoders' wasm, which takes 304 kB. */
+/** With the decoders' wasm, which takes 300 kB. */
 const WORKER_LIMIT_BYTES = 800_000;
 
 const { values } = parseArgs({

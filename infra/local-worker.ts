@@ -74,7 +74,7 @@ export async function startLocalWorker(options: LocalWorkerOptions = {}): Promis
   const file = readWranglerFile();
   const path = resolve(file.main);
   if (!existsSync(path)) throw new Error(`${file.main} is not there: run npm run build`);
-  const wasm = ['mozjpeg_dec.wasm', 'webp_dec.wasm'].map((name) => ({
+  const wasm = ['mozjpeg_dec.wasm', 'webp-decoder.wasm'].map((name) => ({
     type: 'CompiledWasm' as const,
     path: join(dirname(path), name),
   }));

@@ -1,5 +1,5 @@
 import jpegModule from '@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm';
-import webpModule from '@jsquash/webp/codec/dec/webp_dec.wasm';
+import webpModule from '#webp-decoder.wasm';
 import { createImageDecoder, type ImageDecoder } from '../../src/image/decode.ts';
 import { createWasmCodecs } from '../../src/image/wasm-codecs.ts';
 import type { Clock } from '../../src/lib/clock.ts';

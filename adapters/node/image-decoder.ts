@@ -18,7 +18,7 @@ export function createNodeImageDecoder(
 ): ImageDecoder {
   const codecs = createWasmCodecs({
     jpeg: wasmFile('@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm'),
-    webp: wasmFile('@jsquash/webp/codec/dec/webp_dec.wasm'),
+    webp: wasmFile('#webp-decoder.wasm'),
   });
   return createImageDecoder({ ...codecs, cmykJpeg: decodeCmykJpeg, ...options });
 }

@@ -1,7 +1,7 @@
 import mozjpegDecoder from '@jsquash/jpeg/codec/dec/mozjpeg_dec.js';
-import webpDecoder from '@jsquash/webp/codec/dec/webp_dec.js';
 import { ServeError } from '../errors.ts';
 import type { ImageCodec, RgbaImage } from './decode.ts';
+import { decodeWebp } from './webp/webp-codec.ts';
 
 /**
  * Reads one of the decoders' .wasm files: its bytes, or the compiled module where a runtime
@@ -12,17 +12,11 @@ export type LoadWasm = () => Promise<Uint8Array<ArrayBuffer> | WebAssembly.Modul
 export interface WasmCodecsOptions {
   /** `@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm` */
   readonly jpeg: LoadWasm;
-  /** `@jsquash/webp/codec/dec/webp_dec.wasm` */
+  /** `#webp-decoder.wasm` */
   readonly webp: LoadWasm;
 }
 
-/** One running copy of a decoder. */
-interface WasmInstance {
-  /** Decodes synchronously. */
-  decode(bytes: Uint8Array): RgbaImage;
-}
-
-/** Decoders of the jSquash packages, each loaded with its first picture and once. */
+/** mozjpeg of the jSquash package and libwebp, each loaded with its first picture and once. */
 export function createWasmCodecs(options: WasmCodecsOptions): {
   readonly jpeg: ImageCodec;
   readonly webp: ImageCodec;
@@ -31,37 +25,34 @@ export function createWasmCodecs(options: WasmCodecsOptions): {
     jpeg: createCodec('JPEG', options.jpeg, async (module) => {
       const decoder = (await mozjpegDecoder(emscriptenOptions(module))) as EmscriptenDecoder;
       // `false`: turning the picture upright is done once, for all formats, elsewhere.
-      return emscriptenInstance((bytes) => decoder.decode(bytes, false));
+      return (bytes) => wholePicture(decoder.decode(bytes, false));
     }),
-    webp: createCodec('WebP', options.webp, async (module) => {
-      const decoder = (await webpDecoder(emscriptenOptions(module))) as EmscriptenDecoder;
-      return emscriptenInstance((bytes) => decoder.decode(bytes));
-    }),
+    webp: createCodec('WebP', options.webp, async (module) => (bytes) => decodeWebp(module, bytes)),
   };
 }
 
 /**
- * Each picture gets an instance of its own, made from the compiled module in well under a millisecond: a picture
- * may leave its decoder in any state, which must not be the next caller's, and its memory never shrinks.
+ * Compiles a decoder once and starts it anew for each picture: one may leave it in any state, which the
+ * next one, of somebody else, must not meet; and its memory, which never shrinks, goes with it.
  */
 function createCodec(
   name: string,
   load: LoadWasm,
-  instantiate: (module: WebAssembly.Module) => Promise<WasmInstance>,
+  start: (module: WebAssembly.Module) => Promise<(bytes: Uint8Array) => RgbaImage>,
 ): ImageCodec {
-  let module: Promise<WebAssembly.Module> | null = null;
+  let compiling: Promise<WebAssembly.Module> | null = null;
 
-  async function start(): Promise<WasmInstance> {
+  async function started(): Promise<(bytes: Uint8Array) => RgbaImage> {
     try {
-      module ??= compile(load);
-      return await instantiate(await module);
+      compiling ??= compile(load);
+      return await start(await compiling);
     } catch (cause) {
-      module = null;
+      compiling = null;
       throw new ServeError('internal', `The ${name} decoder could not be started.`, { cause });
     }
   }
 
-  return async (bytes) => (await start()).decode(bytes);
+  return async (bytes) => (await started())(bytes);
 }
 
 async function compile(load: LoadWasm): Promise<WebAssembly.Module> {
@@ -69,9 +60,9 @@ async function compile(load: LoadWasm): Promise<WebAssembly.Module> {
   return wasm instanceof WebAssembly.Module ? wasm : WebAssembly.compile(wasm);
 }
 
-/** The part of an Emscripten module in use; the packages' own types name an undeclared namespace. */
+/** The part of an Emscripten module in use; the package's own types name an undeclared namespace. */
 interface EmscriptenDecoder {
-  decode(bytes: Uint8Array, preserveOrientation?: boolean): RgbaImage | null;
+  decode(bytes: Uint8Array, preserveOrientation: boolean): RgbaImage | null;
 }
 
 function emscriptenOptions(module: WebAssembly.Module): Record<string, unknown> {
@@ -91,12 +82,7 @@ function emscriptenOptions(module: WebAssembly.Module): Record<string, unknown> 
   };
 }
 
-function emscriptenInstance(decode: (bytes: Uint8Array) => RgbaImage | null): WasmInstance {
-  return {
-    decode(bytes: Uint8Array): RgbaImage {
-      const image = decode(bytes);
-      if (image === null) throw new Error('The decoder gave no picture.');
-      return image;
-    },
-  };
+function wholePicture(image: RgbaImage | null): RgbaImage {
+  if (image === null) throw new Error('The decoder gave no picture.');
+  return image;
 }

@@ -66,7 +66,7 @@ describe('the packed package', () => {
     expect(files).toContain('LICENSE');
     expect(files).toContain('README.md');
     const strays = files.filter((path) => {
-      return !/^(dist\/(src|adapters)\/|dist\/edge\/(worker\.js|\w+\.wasm)$|infra\/(aws|cloudrun|demo-model|docker|modal|runpod)\/|[A-Z]+(\.md)?$|package\.json$|wrangler\.toml$)/.test(
+      return !/^(dist\/(src|adapters)\/|dist\/edge\/(worker\.js|\w+\.wasm)$|infra\/(aws|cloudrun|demo-model|docker|modal|runpod)\/|src\/image\/webp\/webp-decoder\.wasm$|[A-Z]+(\.md)?$|package\.json$|wrangler\.toml$)/.test(
         path,
       );
     });
@@ -143,6 +143,15 @@ describe('the packed package', () => {
       "import('gemlet/adapters/node/folder-source').then((m) => console.log(typeof m.createFolderSource))";
     const { stdout } = await run('node', ['-e', script], { cwd: folder, env });
     expect(stdout.trim()).toBe('function');
+  });
+
+  it('decodes a WebP with the decoder it brings', async () => {
+    const picture = readFileSync(join(root, 'test/golden/images/lossy.webp')).toString('base64');
+    const script = `import('gemlet/adapters/node/image-decoder')
+      .then((m) => m.createNodeImageDecoder().decode(Buffer.from('${picture}', 'base64')))
+      .then((image) => console.log(image.width, image.height))`;
+    const { stdout } = await run('node', ['-e', script], { cwd: folder, env });
+    expect(stdout.trim()).toBe('45 31');
   });
 
   it('has types that a strict project accepts', async () => {
