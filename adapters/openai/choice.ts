@@ -2,6 +2,7 @@ import type { CompletionEvent, LateCounts, TokenReport } from '../../src/complet
 import { ServeError } from '../../src/errors.ts';
 import type { Clock } from '../../src/lib/clock.ts';
 import type { JsonObject } from '../../src/openai/parse.ts';
+import { createAnswerBounds, frameCharacters } from './answer-bounds.ts';
 import type { Counts, Dialect, Frame, UpstreamCall, UpstreamKind } from './call.ts';
 import { lost } from './fault.ts';
 import type { UpstreamLink } from './link.ts';
@@ -40,6 +41,7 @@ export async function* askChoice(
   const { frames, first } = await open(parts, call, signal);
   try {
     const read = dialect.reader(call);
+    const check = createAnswerBounds(call);
     const stops = SHOWS_STOPS.has(kind) ? sampling.stop : [];
     const filter = createStopFilter(stops);
     // One token was asked for where none can be.
@@ -52,6 +54,7 @@ export async function* askChoice(
     let start: Extract<CompletionEvent, { type: 'start' }> | null = null;
     for (let next: JsonObject | undefined = first; next !== undefined;) {
       const frame = read(next);
+      check(frame);
       counts = merge(counts, frame.counts ?? {});
       if (start === null) {
         firstMs = clock.now();
@@ -111,7 +114,10 @@ async function open(
   const startedMs = clock.now();
   for (let attempt = 1; ; attempt++) {
     try {
-      const frames = link.frames(dialect.path, body, signal, call.headers);
+      const frames = link.frames(dialect.path, body, signal, {
+        headers: call.headers,
+        maxCharacters: frameCharacters(call),
+      });
       const first = await frames.next();
       if (first.done === true) throw lost('ended its answer before it began');
       return { frames, first: first.value };

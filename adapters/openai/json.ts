@@ -19,9 +19,9 @@ export function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** Numbers of a list; null when it is no list of numbers. */
+/** Ids of a list; null when it is no list of whole numbers from 0. */
 export function idsOf(value: unknown): readonly number[] | null {
-  return Array.isArray(value) && value.every((id) => Number.isInteger(id))
+  return Array.isArray(value) && value.every((id) => countOf(id) !== null)
     ? (value as readonly number[])
     : null;
 }

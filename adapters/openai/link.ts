@@ -1,8 +1,10 @@
+import { beginningOf, boundedText } from '../../src/lib/bounded-body.ts';
 import type { Clock } from '../../src/lib/clock.ts';
 import { LATE, settledWithin } from '../../src/lib/settled-within.ts';
 import { isObject, type JsonObject } from '../../src/openai/parse.ts';
 import { readSse } from '../../src/openai/read-sse.ts';
 import { ServeError } from '../../src/errors.ts';
+import { FRAME_CHARACTERS } from './answer-bounds.ts';
 import { explainFailure, failureInBand, isMissing, lost, readFailure } from './fault.ts';
 import { createHideSent } from './hide-sent.ts';
 
@@ -32,12 +34,22 @@ export interface UpstreamLink {
   frames(
     path: string,
     body: JsonObject,
-    signal?: AbortSignal,
-    headers?: Readonly<Record<string, string>>,
+    signal: AbortSignal | undefined,
+    options: FramesOptions,
   ): AsyncGenerator<JsonObject, void, undefined>;
 }
 
-const MAX_ERROR_CHARACTERS = 65_536;
+export interface FramesOptions {
+  readonly headers: Readonly<Record<string, string>>;
+  /** Of one frame. */
+  readonly maxCharacters: number;
+}
+
+const MAX_ERROR_BYTES = 64 * 1024;
+/** Of an answer, for each character of the request: a character may become three ids of seven digits. */
+const BYTES_PER_CHARACTER = 24;
+/** Milliseconds for which signs of life count in place of a word; a cold server may wait long. */
+const WORDLESS_MS = 30 * 60_000;
 /** What is shorter is no secret, and may be part of any word. */
 const SECRET_CHARACTERS = 8;
 
@@ -83,20 +95,24 @@ export function createLink(options: LinkOptions): UpstreamLink {
       signal,
     });
     if (response.ok) return response;
-    const text = (await response.text()).slice(0, MAX_ERROR_CHARACTERS);
+    const text = await beginningOf(response, MAX_ERROR_BYTES);
     throw explainFailure(readFailure(response.status, response.headers, text), hider(body));
   }
 
-  /** Waits until nothing has arrived for too long. */
+  /** Waits until nothing has arrived for too long, or nothing but signs of life for much longer. */
   async function heard<T>(pending: Promise<T>, signs: () => number): Promise<T> {
+    const wordlessMs = Math.max(WORDLESS_MS, stallMs);
+    const startedMs = clock.now();
     for (;;) {
       const before = signs();
       const result = await settledWithin(pending, stallMs, clock);
       if (result !== LATE) return result;
-      if (signs() === before) {
-        pending.catch(() => undefined); // it fails when the connection is closed
-        throw lost(`said nothing for ${stallMs / 1000} s`);
-      }
+      const isSilent = signs() === before;
+      if (!isSilent && clock.now() - startedMs < wordlessMs) continue;
+      pending.catch(() => undefined); // it fails when the connection is closed
+      throw isSilent
+        ? lost(`said nothing for ${stallMs / 1000} s`)
+        : lost(`said no word for ${wordlessMs / 1000} s`);
     }
   }
 
@@ -107,8 +123,10 @@ export function createLink(options: LinkOptions): UpstreamLink {
     signal: AbortSignal | undefined,
   ): Promise<string> {
     let text = '';
+    const sent = body === null ? 0 : JSON.stringify(body).length;
+    const maxBytes = FRAME_CHARACTERS + BYTES_PER_CHARACTER * sent;
     const read = async (both: AbortSignal): Promise<string> =>
-      (await send(method, path, body, both)).text();
+      boundedText(await send(method, path, body, both), maxBytes);
     const answer = exchange(signal, async function* answerOnce(both) {
       yield await heard(read(both), silent);
     });
@@ -128,19 +146,21 @@ export function createLink(options: LinkOptions): UpstreamLink {
       }
     },
     post: async (path, body, signal) => parseFrame(await whole('POST', path, body, signal)),
-    frames: (path, body, signal, headers) =>
+    frames: (path, body, signal, { headers, maxCharacters }) =>
       exchange(signal, async function* framesOnce(both) {
         const response = await heard(send('POST', path, body, both, headers), silent);
         const type = response.headers.get('content-type') ?? '';
         if (response.body === null) throw lost('gave no answer');
         if (!type.startsWith('text/event-stream')) {
-          yield checked(parseFrame(await heard(response.text(), silent)), body, hider);
+          const text = await heard(boundedText(response, maxCharacters), silent);
+          yield checked(parseFrame(text), body, hider);
           return;
         }
         let signs = 0;
-        const events = readSse(response.body, () => {
+        const countSign = (): void => {
           signs++;
-        });
+        };
+        const events = readSse(response.body, countSign, maxCharacters);
         try {
           for (;;) {
             const event = await heard(events.next(), () => signs);
@@ -167,6 +187,7 @@ async function* exchange<T>(
     yield* run(both);
   } catch (error) {
     signal?.throwIfAborted();
+    if (error instanceof RangeError) throw lost('said more than it was asked for', error);
     throw ServeError.is(error) ? error : lost('broke off, or cannot be reached', error);
   } finally {
     stop.abort(new DOMException('the answer is not read any more', 'AbortError'));

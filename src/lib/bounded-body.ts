@@ -37,6 +37,27 @@ export async function boundedBytes(
     chunks.push(chunk);
     sizeBytes += chunk.length;
   }
+  return join(chunks, sizeBytes);
+}
+
+/** The same as text. @throws RangeError, what the body failed with */
+export async function boundedText(response: Response, maxBytes: number): Promise<string> {
+  return new TextDecoder().decode(await boundedBytes(response, maxBytes));
+}
+
+/** The text that a body begins with, of at most `maxBytes`; the rest is given up. @throws what the body failed with */
+export async function beginningOf(response: Response, maxBytes: number): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of boundedChunks(response.body, Number.POSITIVE_INFINITY)) {
+    chunks.push(chunk);
+    sizeBytes += chunk.length;
+    if (sizeBytes >= maxBytes) break;
+  }
+  return new TextDecoder().decode(join(chunks, sizeBytes).subarray(0, maxBytes));
+}
+
+function join(chunks: readonly Uint8Array[], sizeBytes: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(sizeBytes);
   let at = 0;
   for (const chunk of chunks) {
@@ -44,9 +65,4 @@ export async function boundedBytes(
     at += chunk.length;
   }
   return bytes;
-}
-
-/** The same as text. @throws RangeError, what the body failed with */
-export async function boundedText(response: Response, maxBytes: number): Promise<string> {
-  return new TextDecoder().decode(await boundedBytes(response, maxBytes));
 }

@@ -5,10 +5,13 @@ const LINE_END = /\r\n|\r|\n/;
  * may be split anywhere; comments, ids and event names are skipped. An event whose last line has no
  * end was cut off and is left out.
  * @param onBytes called whenever something arrives, comments included
+ * @param maxCharacters of one event, all its lines together
+ * @throws RangeError for a longer event
  */
 export async function* readSse(
   stream: ReadableStream<Uint8Array>,
   onBytes: () => void = () => undefined,
+  maxCharacters: number = Number.POSITIVE_INFINITY,
 ): AsyncGenerator<string, void, undefined> {
   const reader = stream.getReader();
   const decoder = new TextDecoder();
@@ -16,6 +19,8 @@ export async function* readSse(
   /** A line end that was `\r` so far: a `\n` that follows belongs to it. */
   let endsInReturn = false;
   let data: string[] = [];
+  /** Characters of `data`. */
+  let length = 0;
   try {
     for (;;) {
       const { done, value } = await reader.read();
@@ -31,11 +36,16 @@ export async function* readSse(
         if (rest === '') {
           if (data.length > 0) yield data.join('\n');
           data = [];
+          length = 0;
         } else {
           const line = dataOf(rest);
           if (line !== null) data.push(line);
+          length += line?.length ?? 0;
         }
         rest = next;
+      }
+      if (length + rest.length > maxCharacters) {
+        throw new RangeError(`an event has more than ${maxCharacters} characters`);
       }
     }
     // Some servers close right after the last line.
