@@ -32,7 +32,8 @@ Instead of a fleet
 
 Starting and network, as in gemlet serve
       --hold <s>, --ping <path>, --drain-timeout <s>, --stall-timeout <s>,
-      --image-timeout <s>, --image-megapixels <n>, --log <format>, --alias <name>, --any-model
+      --image-timeout <s>, --image-megapixels <n>,
+      --image-urls <which>, --log <format>, --alias <name>, --any-model
   -p, --port <port>, --host <address>, --cors <origin>, --api-key <key>,
       --api-key-file <f>, --metrics-key <key>, --metrics-key-file <f>,
       --allow-anyone, --allow-host <name>, --rate-requests <n>,

@@ -8,6 +8,7 @@ import type { GatewayOptions } from '../node/create-gateway.ts';
 import type { UpstreamOptions } from '../node/open-upstream.ts';
 import { FLEET_KEY_FILE, fleetKeysOf } from './doors/door-options.ts';
 import {
+  imageUrls,
   SERVER_FLAGS,
   SERVER_LISTS,
   SERVER_SWITCHES,
@@ -131,6 +132,7 @@ function fleetOf(
     pollMs: kind === 'pool' ? POLL_MS : null,
     ...bundleOf(options),
     ...(pictures === null ? {} : { pictures }),
+    ...urlsOf(options),
   };
   return { type: 'fleet', gateway };
 }
@@ -157,11 +159,17 @@ function upstreamOf(
     ...(Object.keys(headers).length === 0 ? {} : { headers }),
     ...(sessionHeader === undefined ? {} : { sessionHeader }),
     ...(bundle === undefined ? {} : { bundle }),
+    ...urlsOf(options),
     ...(id === undefined ? {} : { id }),
     ...(contextTokens === undefined ? {} : { contextTokens }),
     ...(pictures === null ? {} : { pictures }),
   };
   return { type: 'upstream', upstream };
+}
+
+function urlsOf(options: OptionReader): Pick<GatewayOptions, 'imageUrls'> {
+  const urls = imageUrls(options);
+  return urls === undefined ? {} : { imageUrls: urls };
 }
 
 function bundleOf(options: OptionReader): Pick<GatewayOptions, 'bundle'> {

@@ -47,6 +47,8 @@ Machine
                            (default: 60; 0 never)
       --image-timeout <s>  longest that decoding one picture may take (default: 10)
       --image-megapixels <n>  largest picture (default: 25)
+      --image-urls <which> https URLs of pictures to fetch: on (default), off, or
+                           hosts such as example.com,*.example.org
       --kv-budget <size>   memory for conversations that wait for their next turn
                            without a slot, such as 2GB; 0 computes them again
                            (default: a quarter of what the model leaves free)

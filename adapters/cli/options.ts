@@ -1,4 +1,6 @@
 import { LEAST_KEY_CHARACTERS } from '../../src/lib/keyed-hash.ts';
+import { parseImageUrls } from '../../src/image/image-urls.ts';
+import type { UrlPolicy } from '../../src/image/safe-url.ts';
 import { LOG_FORMATS, type LogFormat } from '../../src/log/format.ts';
 import { DEFAULT_IMAGE_LIMITS } from '../../src/image/sniff.ts';
 import { BOUND_FLAGS, type GivenBounds, readBounds } from './bounds.ts';
@@ -86,6 +88,7 @@ export const SERVER_FLAGS: readonly string[] = [
   'image-megapixels',
   ...DOOR_FLAGS,
   ...BOUND_FLAGS,
+  'image-urls',
 ];
 export const SERVER_LISTS: readonly string[] = [...DOOR_LISTS, 'cors', 'alias'];
 export const SERVER_SWITCHES: readonly string[] = [...DOOR_SWITCHES, 'any-model'];
@@ -149,6 +152,7 @@ export function parseServeOptions(args: readonly string[], environment: Environm
     kvRestore: options.choice('kv-restore', ['faster', 'always']),
     prefillBudgetMs: options.number('prefill-budget', 1, Number.MAX_SAFE_INTEGER),
     speculates: options.isOn('speculate'),
+    imageUrls: imageUrls(options),
   });
   const fleetKeys = fleetKeysOf(options);
   const server = serverOptions(options, environment, {
@@ -185,6 +189,18 @@ function storeKey(key: string | undefined): string | undefined {
   throw new UsageError(
     `--kv-store-key must have ${LEAST_KEY_CHARACTERS} characters or more: openssl rand -hex 32 makes one.`,
   );
+}
+
+/** undefined leaves the default. @throws UsageError */
+export function imageUrls(options: OptionReader): UrlPolicy | null | undefined {
+  const text = options.text('image-urls');
+  if (text === undefined) return undefined;
+  try {
+    return parseImageUrls(text);
+  } catch (cause) {
+    const how = cause instanceof Error ? cause.message : String(cause);
+    throw new UsageError(`--image-urls ${how}, not "${text}".`, { cause });
+  }
 }
 
 /** 0 is never. */

@@ -3,7 +3,7 @@ import type { Completer } from '../../src/completer.ts';
 import { createFleetStarts } from '../../src/fleet/fleet-watch.ts';
 import { createRemoteCompleter } from '../../src/fleet/remote-completer.ts';
 import { createEdgeRequest } from '../../src/image/edge-request.ts';
-import { createSafeFetch } from '../../src/image/safe-fetch.ts';
+import { createSafeFetch, type SafeFetch } from '../../src/image/safe-fetch.ts';
 import { DEFAULT_IMAGE_LIMITS } from '../../src/image/sniff.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { createRequestLog, type RequestLog } from '../../src/log/request-log.ts';
@@ -20,8 +20,11 @@ import { parseSettings, type WorkerSettings } from './settings.ts';
 export interface Isolate {
   readonly settings: WorkerSettings;
   readonly log: RequestLog;
-  /** What serves one request or one batch of messages. */
-  open(): OpenGateway;
+  /**
+   * What serves one request or one batch of messages.
+   * @param host under which the request came in, which pictures are not fetched from
+   */
+  open(host?: string): OpenGateway;
 }
 
 export interface OpenGateway {
@@ -45,18 +48,25 @@ export function createIsolate(env: WorkerEnv): Isolate {
   const affinity = affinityOf(settings, clock);
   const describe = createEdgeModel({ ...settings, bucket: env.MODELS, clock });
   const prepare = prepareWith(createWorkerImageDecoder(clock));
-  const fetchUrl = createSafeFetch({
-    request: createEdgeRequest(),
-    maxBytes: DEFAULT_IMAGE_LIMITS.maxBytes,
-    timeoutMs: FETCH_MS,
-  });
+  function fetchFor(host: string | undefined): SafeFetch | null {
+    const { imageUrls } = settings;
+    if (imageUrls === null) return null;
+    const { denyHosts = [] } = imageUrls;
+    return createSafeFetch({
+      ...imageUrls,
+      denyHosts: host === undefined ? denyHosts : [...denyHosts, host],
+      request: createEdgeRequest(),
+      maxBytes: DEFAULT_IMAGE_LIMITS.maxBytes,
+      timeoutMs: FETCH_MS,
+    });
+  }
   const starts = createFleetStarts(clock);
   let warmUntilMs = 0;
 
   return {
     settings,
     log,
-    open() {
+    open(host) {
       const pending = createPendingWork();
       const isReady = clock.now() < warmUntilMs;
       const remote = createRemoteCompleter({
@@ -72,7 +82,7 @@ export function createIsolate(env: WorkerEnv): Isolate {
         clock,
         prepare,
         downloads: DOWNLOADS,
-        fetchUrl: settings.fetchesUrls ? fetchUrl : null,
+        fetchUrl: fetchFor(host),
         maxDecodePixels: settings.maxDecodePixels,
         describe,
         fetch: (url, init) => pending.add(fetch(url, init)),

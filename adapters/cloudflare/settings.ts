@@ -1,6 +1,8 @@
 import * as z from 'zod/mini';
 import { ServeError } from '../../src/errors.ts';
 import { baseUrl } from '../../src/fleet/base-url.ts';
+import { parseImageUrls } from '../../src/image/image-urls.ts';
+import { hostOf, type UrlPolicy } from '../../src/image/safe-url.ts';
 import type { WorkerEnv } from './bindings.ts';
 import { LOG_FORMATS, type LogFormat } from '../../src/log/format.ts';
 
@@ -27,8 +29,8 @@ export interface WorkerSettings {
   readonly corsOrigins: '*' | readonly string[];
   /** Milliseconds after which an idle session is forgotten. */
   readonly sessionIdleMs: number;
-  /** Whether https URLs of pictures are fetched. */
-  readonly fetchesUrls: boolean;
+  /** Which https URLs of pictures are fetched, none of replicas; null: none at all. */
+  readonly imageUrls: UrlPolicy | null;
   /** Longest body of a request. */
   readonly maxBodyBytes: number;
   /** Pixels above which pictures go to the replica as they are. */
@@ -100,6 +102,19 @@ const headers = z.pipe(
   }),
 );
 
+const imageUrls = z.pipe(
+  z.string(),
+  z.transform((value, context) => {
+    try {
+      return parseImageUrls(value);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      context.issues.push({ code: 'custom', message, input: value });
+      return z.NEVER;
+    }
+  }),
+);
+
 const schema = z.object({
   BUNDLE: z.optional(folder),
   MODEL_ID: text,
@@ -112,7 +127,7 @@ const schema = z.object({
   ALLOW_ANYONE: z.optional(flag),
   CORS_ORIGINS: z.optional(list),
   SESSION_IDLE_SECONDS: z.optional(whole(1, 30 * 86_400)),
-  FETCH_IMAGE_URLS: z.optional(flag),
+  FETCH_IMAGE_URLS: z.optional(imageUrls),
   MAX_BODY_BYTES: z.optional(whole(1_000, 100_000_000)),
   MAX_DECODE_PIXELS: z.optional(whole(0, 40_000_000)),
   CAPTION_FOLDER: z.optional(folder.check(z.minLength(1))),
@@ -163,7 +178,10 @@ export function parseSettings(env: WorkerEnv): WorkerSettings {
     apiKeys: isOpen ? null : (data.API_KEYS ?? null),
     corsOrigins: origins.includes('*') ? '*' : origins,
     sessionIdleMs: (data.SESSION_IDLE_SECONDS ?? 3_600) * 1_000,
-    fetchesUrls: data.FETCH_IMAGE_URLS ?? true,
+    imageUrls:
+      data.FETCH_IMAGE_URLS === null
+        ? null
+        : { ...data.FETCH_IMAGE_URLS, denyHosts: data.REPLICAS.map((url) => hostOf(new URL(url))) },
     maxBodyBytes: data.MAX_BODY_BYTES ?? 12_000_000,
     maxDecodePixels: data.MAX_DECODE_PIXELS ?? 3_200_000,
     captionFolder: data.CAPTION_FOLDER ?? 'captions',

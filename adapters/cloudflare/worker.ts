@@ -19,7 +19,7 @@ export default {
     try {
       isolate ??= createIsolate(env);
       await refuseFrequent(request, env, isolate);
-      const gateway = isolate.open();
+      const gateway = isolate.open(new URL(request.url).hostname);
       const answering = gateway.fetch(withoutPrefer(request));
       // A client that leaves takes the event with it, and sessions and replicas could not be freed.
       context.waitUntil(

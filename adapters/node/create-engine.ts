@@ -7,7 +7,6 @@ import { createLocalEngine } from '../../src/engine/local-engine.ts';
 import { ServeError } from '../../src/errors.ts';
 import { parseImageConfig, type ImageConfig } from '../../src/image/image-config.ts';
 import { createImageLoader } from '../../src/image/load-image.ts';
-import type { ImageLimits } from '../../src/image/sniff.ts';
 import { toPixels } from '../../src/image/preprocess.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import type { ModelConfig, VisionConfig } from '../../src/model/config.ts';
@@ -134,7 +133,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<StartedE
     });
     const registry = openSessions(engine, options);
     sessions = registry;
-    const loadImage = imageLoaderFor(imageConfig, pictures, options.pictures?.limits);
+    const loadImage = imageLoaderFor(imageConfig, pictures, options);
     const preparer = createPreparer({
       tokenizer,
       model: checkpoint.config,
@@ -224,17 +223,19 @@ function pixelsFor(config: ImageConfig | null): (images: readonly PreparedImage[
 function imageLoaderFor(
   config: ImageConfig | null,
   pictures: PicturePool,
-  limits: ImageLimits | undefined,
+  options: Pick<EngineOptions, 'imageUrls' | 'pictures'>,
 ): LoadImage {
   if (config === null) {
     return () => {
       throw new ServeError('invalid_image', 'This model has no vision tower: send text only.');
     };
   }
+  const { imageUrls } = options;
+  const limits = options.pictures?.limits;
   return createImageLoader({
     prepare: pictures.prepare,
     ...(limits === undefined ? {} : { limits }),
-    fetchUrl: createNodeSafeFetch(),
+    fetchUrl: imageUrls === null ? null : createNodeSafeFetch(imageUrls),
     config,
   });
 }

@@ -5,6 +5,7 @@ import {
   createRemoteCompleter,
   type RemoteCompleterOptions,
 } from '../../src/fleet/remote-completer.ts';
+import type { UrlPolicy } from '../../src/image/safe-url.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { type BundlePlace, describeBundle } from './describe-bundle.ts';
 import { closingPictures, createPicturePool, type PicturePoolOptions } from './pictures/pool.ts';
@@ -24,6 +25,8 @@ export interface GatewayOptions extends Pick<
   readonly bundle?: BundlePlace;
   /** What one picture may cost. */
   readonly pictures?: PicturePoolOptions;
+  /** Which https URLs of pictures are fetched; default: any that are public; null none. */
+  readonly imageUrls?: UrlPolicy | null;
 }
 
 /**
@@ -34,7 +37,7 @@ export interface GatewayOptions extends Pick<
  * const completer = createGateway({ affinity, keys: [process.env.GEMLET_FLEET_KEY] });
  */
 export function createGateway(options: GatewayOptions): Completer {
-  const { bundle, pictures: cost = {}, ...rest } = options;
+  const { bundle, imageUrls, pictures: cost = {}, ...rest } = options;
   const pictures = createPicturePool(cost);
   const completer = createRemoteCompleter({
     ...rest,
@@ -42,7 +45,7 @@ export function createGateway(options: GatewayOptions): Completer {
     clock: systemClock,
     prepare: pictures.prepare,
     ...(cost.limits === undefined ? {} : { imageLimits: cost.limits }),
-    fetchUrl: createNodeSafeFetch(),
+    fetchUrl: imageUrls === null ? null : createNodeSafeFetch(imageUrls),
     fetch: createReplicaFetch(),
     ...(bundle === undefined
       ? {}

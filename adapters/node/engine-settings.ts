@@ -1,5 +1,6 @@
 import type { EngineEvent } from '../../src/engine/local-engine.ts';
 import { ringCapacity } from '../../src/engine/row-ring.ts';
+import type { UrlPolicy } from '../../src/image/safe-url.ts';
 import { memoryTable, type MemoryTable } from '../../src/model/memory.ts';
 import type { OpenedCheckpoint } from '../../src/weights/open-checkpoint.ts';
 import { ringOptionsFor } from '../onnx/ring-options.ts';
@@ -71,6 +72,8 @@ export interface EngineOptions {
   readonly speculates?: boolean;
   /** What one picture may cost. */
   readonly pictures?: PicturePoolOptions;
+  /** Which https URLs of pictures are fetched; default: any that are public; null none. */
+  readonly imageUrls?: UrlPolicy | null;
   /** Observes the engine; must not throw. */
   readonly onEvent?: (event: EngineEvent) => void;
   /** Told while the model loads: bytes there, and bytes in all where that is known; must not throw. */

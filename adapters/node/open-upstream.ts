@@ -2,8 +2,10 @@ import type { Completer, ModelCard } from '../../src/completer.ts';
 import type { FleetModel } from '../../src/fleet/describe-model.ts';
 import type { LoadImage } from '../../src/prompt/load-images.ts';
 import { createImageLoader } from '../../src/image/load-image.ts';
+import type { SafeFetch } from '../../src/image/safe-fetch.ts';
 import type { ImageLimits } from '../../src/image/sniff.ts';
 import { systemClock } from '../../src/lib/clock.ts';
+import type { UrlPolicy } from '../../src/image/safe-url.ts';
 import { createPreparer } from '../../src/prompt/prepare.ts';
 import { createUpstreamCompleter, type UpstreamCompleterOptions } from '../openai/completer.ts';
 import type { ShapeImage } from '../openai/upstream-prompt.ts';
@@ -29,6 +31,8 @@ export interface UpstreamOptions extends Pick<
   readonly bundle?: string;
   /** What one picture may cost. */
   readonly pictures?: PicturePoolOptions;
+  /** Which https URLs of pictures are fetched; default: any that are public; null none. */
+  readonly imageUrls?: UrlPolicy | null;
   readonly signal?: AbortSignal;
 }
 
@@ -37,8 +41,8 @@ export interface UpstreamOptions extends Pick<
  * @throws ServeError of the bundle: weights_unavailable, invalid_checkpoint, unsupported_model
  */
 export async function openUpstream(options: UpstreamOptions): Promise<Completer> {
-  const { bundle, id, contextTokens, pictures: cost, signal, ...upstream } = options;
-  const fetchUrl = createNodeSafeFetch();
+  const { bundle, id, contextTokens, pictures: cost, signal, imageUrls, ...upstream } = options;
+  const fetchUrl = imageUrls === null ? null : createNodeSafeFetch(imageUrls);
   const card: Partial<ModelCard> = {
     ...(id === undefined ? {} : { id }),
     ...(contextTokens === undefined ? {} : { contextTokens }),
@@ -79,7 +83,7 @@ function shaper(loadImage: LoadImage, side: number): ShapeImage {
 
 function imageLoader(
   { image }: FleetModel,
-  fetchUrl: ReturnType<typeof createNodeSafeFetch>,
+  fetchUrl: SafeFetch | null,
   pictures: PicturePool,
   limits: ImageLimits | undefined,
 ): LoadImage {

@@ -31,8 +31,12 @@ describe("the Worker's settings", () => {
       apiKeys: ['the-first-of-two-keys', 'the-second-of-two-keys'],
       corsOrigins: [],
       sessionIdleMs: 3_600_000,
-      fetchesUrls: true,
+      imageUrls: { denyHosts: ['one.example.com', 'two.example.com'] },
       webhookSecret: null,
+    });
+    expect(parse({ FETCH_IMAGE_URLS: 'false' }).imageUrls).toBeNull();
+    expect(parse({ FETCH_IMAGE_URLS: 'a.example' }).imageUrls).toMatchObject({
+      allowHosts: ['a.example'],
     });
     expect(parse({ CORS_ORIGINS: 'https://a.example, *' }).corsOrigins).toBe('*');
     expect(parse({ API_KEYS: undefined, ALLOW_ANYONE: 'true' }).apiKeys).toBeNull();
@@ -60,6 +64,7 @@ describe("the Worker's settings", () => {
     [{ API_KEYS: 'secret-1' }, 'API_KEYS must be 16 characters or longer'],
     [{ API_KEYS: undefined }, 'API_KEYS is missing, and ALLOW_ANYONE is not "true"'],
     [{ ALLOW_ANYONE: 'yes' }, 'ALLOW_ANYONE must be "true" or "false"'],
+    [{ FETCH_IMAGE_URLS: 'secret-1' }, 'FETCH_IMAGE_URLS must be on, off, or hosts'],
     [{ BUNDLE: '../secret-1' }, 'BUNDLE must be a folder'],
     [{ WEBHOOK_SECRET: 'secret-1' }, 'WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64'],
     [{ WEBHOOK_SECRET: 'whsec_c2VjcmV0LTE=' }, 'WEBHOOK_SECRET must be whsec_ and the base64'],

@@ -16,6 +16,7 @@ describe('wrangler.toml', () => {
     // The flags that the Worker relies on are on by this date.
     expect(file.compatibility_date >= '2026-02-24').toBe(true);
     expect(file.compatibility_flags).toContain('enable_request_signal');
+    expect(file.compatibility_flags).toContain('global_fetch_strictly_public');
     expect(file.rules).toMatchObject([{ type: 'CompiledWasm', globs: ['*.wasm'] }]);
   });
 
