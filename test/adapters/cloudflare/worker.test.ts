@@ -1,3 +1,4 @@
+import { request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   EDGE_KEY,
@@ -103,6 +104,19 @@ describe('the Worker in workerd', () => {
       expect(textOf(other)).not.toBe(textOf(remote));
     },
   );
+
+  it('fetches no picture from the host it answers on', async () => {
+    const image = { type: 'image_url', image_url: { url: 'https://edge.example/a.png' } };
+    const body = JSON.stringify({ messages: [{ role: 'user', content: [image] }] });
+    const headers = { ...HEADERS, host: 'edge.example' };
+    const text = await new Promise<string>((resolve, reject) => {
+      const asking = request(`${url}${CHAT}`, { method: 'POST', headers }, (response) => {
+        response.toArray().then((parts) => resolve(parts.join('')), reject);
+      });
+      asking.on('error', reject).end(body);
+    });
+    expect(text).toContain('a host that this server does not fetch from');
+  });
 
   it('sends on what is too large to be decoded at the edge', async () => {
     const raw = Uint8Array.from({ length: 40 * 121 }, (_, at) => (at % 121 === 0 ? 0 : at % 251));
