@@ -70,7 +70,9 @@ export function explainFailure(failure: Failure, hide: (text: string) => string)
     );
   }
   // Another gemlet names the failure as we do.
-  if (ServeError.isCode(name)) return new ServeError(name, message, { param, cause, ...retry });
+  // TGI's word for a full queue is ours for another thing.
+  if (ServeError.isCode(name) && !(name === 'overloaded' && status === 429))
+    return new ServeError(name, message, { param, cause, ...retry });
   if (TOO_LONG.test(`${name} ${failure.message}`) && (status < 500 || status === 500)) {
     return new ServeError('context_length_exceeded', message, { cause });
   }

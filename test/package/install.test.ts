@@ -66,7 +66,7 @@ describe('the packed package', () => {
     expect(files).toContain('LICENSE');
     expect(files).toContain('README.md');
     const strays = files.filter((path) => {
-      return !/^(dist\/(src|adapters)\/|dist\/edge\/(worker\.js|\w+\.wasm)$|infra\/(aws|cloudrun|demo-model|docker|modal|runpod)\/|src\/image\/webp\/webp-decoder\.wasm$|[A-Z]+(\.md)?$|package\.json$|wrangler\.toml$)/.test(
+      return !/^(dist\/(src|adapters)\/|dist\/edge\/(worker\.js|[\w-]+\.wasm)$|infra\/(aws|cloudrun|demo-model|docker|modal|runpod)\/|src\/image\/webp\/webp-decoder\.wasm$|[A-Z]+(\.md)?$|package\.json$|wrangler\.toml$)/.test(
         path,
       );
     });
@@ -101,7 +101,7 @@ describe('the packed package', () => {
     );
     const [, main = ''] = /^main = "(.*)"$/m.exec(worker.stdout) ?? [];
     expect(main).toContain(join('node_modules', 'gemlet', 'dist', 'edge', 'worker.js'));
-    for (const name of ['worker.js', 'mozjpeg_dec.wasm', 'webp_dec.wasm']) {
+    for (const name of ['worker.js', 'mozjpeg_dec.wasm', 'webp-decoder.wasm']) {
       expect(existsSync(join(main, '..', name)), name).toBe(true);
     }
     // There is nothing to build with.
