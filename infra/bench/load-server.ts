@@ -6,6 +6,8 @@ import { endWithParentFlags } from './children.ts';
 /** A server of its own process on loopback, as users start it. */
 export interface LoadServer {
   readonly url: string;
+  /** Of its process; absent where it has none of its own. */
+  readonly pid?: number | undefined;
   /** Resident memory of its process, in MB; null where there is no such process or no /proc. */
   rssMb(): number | null;
   /** Asks it to end, and waits; resolves to its exit code. */
@@ -22,15 +24,17 @@ const CLOSE_TIMEOUT_MS = 15_000;
 /**
  * Starts `gemlet serve` with the demo model, or `gemlet gateway`, on a free port.
  * @param entry the compiled command; by default the one beside the compiled bench
+ * @param nodeFlags of Node.js, such as the size of its heap
  */
 export async function startLoadServer(
   args: readonly string[],
   entry: URL = new URL('../../adapters/cli/main.js', import.meta.url),
   command: 'serve' | 'gateway' = 'serve',
+  nodeFlags: readonly string[] = [],
 ): Promise<LoadServer> {
   const child = spawn(
     process.execPath,
-    [...endWithParentFlags(), fileURLToPath(entry), command, '--port', '0', ...args],
+    [...endWithParentFlags(), ...nodeFlags, fileURLToPath(entry), command, '--port', '0', ...args],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   );
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
@@ -38,6 +42,7 @@ export async function startLoadServer(
     const url = await readUrl(child);
     return {
       url,
+      pid: child.pid,
       rssMb: () => residentMb(child.pid),
       async stop() {
         child.kill('SIGTERM');

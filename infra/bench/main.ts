@@ -25,8 +25,8 @@ all suites.
   --only ENGINE     gemlet or llama alone
   --help
 
-Other suites: batch, cold, convert, draft, edge, kv, load, placement, restore and sampling; each has
---help
+Other suites: attack, batch, cold, convert, draft, edge, kv, load, placement, restore and sampling; each
+has --help
 `;
 
 /** Room for the longest decode measurement. */
@@ -139,6 +139,8 @@ interface Suite {
 
 /** Suites beside `engine`; imported when asked for, since each brings its own libraries. */
 const SUITES: Readonly<Record<string, () => Promise<Suite>>> = {
+  attack: () =>
+    import('../attacks/suite.ts').then((m) => ({ usage: m.ATTACK_USAGE, run: m.runAttacks })),
   batch: () => import('./batch-suite.ts').then((m) => ({ usage: m.BATCH_USAGE, run: m.runBatch })),
   kv: () => import('./kv-suite.ts').then((m) => ({ usage: m.KV_USAGE, run: m.runKv })),
   restore: () =>
