@@ -5,6 +5,8 @@ export default defineConfig({
     root: new URL('..', import.meta.url).pathname,
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
+    // The table of attacks first: a run ends with the count of its tests.
+    reporters: ['./test/support/attack-table.ts', 'default'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     // Native inference threads and test workers share two cores in CI.
