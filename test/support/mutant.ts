@@ -262,7 +262,8 @@ function placesIn(value: unknown, depth = 0): Place[] {
     .flatMap((key) => [{ parent, key }, ...placesIn(parent[key], depth + 1)]);
 }
 
-function garbled(bytes: Uint8Array, random: SeededRandom): Uint8Array<ArrayBuffer> {
+/** Cut off, cut in the middle, or with some bytes changed. */
+export function garbled(bytes: Uint8Array, random: SeededRandom): Uint8Array<ArrayBuffer> {
   const copy = Uint8Array.from(bytes);
   switch (random.integer(0, 3)) {
     case 0:
