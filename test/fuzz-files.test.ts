@@ -96,10 +96,10 @@ describe('mutants of good bytes', () => {
     async (_name, good, read, count) => {
       const untilMs = performance.now() + SECONDS * 1000;
       // A mutant of what is not read in the first place would test little.
-      await read(good);
+      await read(Uint8Array.from(good));
       let refused = 0;
       for (let seed = 1; seed <= count || performance.now() < untilMs; seed++) {
-        const bytes = garbled(good, createSeededRandom(seed));
+        const bytes = Uint8Array.from(garbled(good, createSeededRandom(seed)));
         try {
           await read(bytes);
         } catch (error) {
