@@ -136,7 +136,8 @@ export class Sequence implements Schedulable, Draftable, KvUser, Preemptible, Wa
 
   /** Takes what was generated elsewhere, of which its reader has heard. It may be the whole answer. */
   private replay(answer: Int32Array): void {
-    this.prefillEndMs = this.arrivedMs;
+    // Of an answer that has not begun its reader has not heard of the prompt either, or not surely.
+    if (answer.length > 0) this.prefillEndMs = this.arrivedMs;
     for (const id of answer) {
       if (this.outcome !== null) {
         throw new ServeError('invalid_request', 'The answer to go on from is over before its end.');
