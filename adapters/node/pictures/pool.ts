@@ -41,6 +41,8 @@ export function createPicturePool(options: PicturePoolOptions = {}): PicturePool
   function start(): Worker {
     const worker = new Worker(threadEntry('pictures/thread'), {
       workerData: { limits },
+      // Those of the process may be for its own entry, such as --input-type.
+      execArgv: [],
       resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
     });
     worker.unref();
