@@ -34,7 +34,7 @@ function booting(bootMs: number): {
     },
     idleUnloadMs: 1_000,
   });
-  const app = createApp({ completer });
+  const app = createApp({ allowedHosts: '*', completer });
   const startedMs = Date.now();
   const answers: Answer[] = [];
   const client = new OpenAI({
