@@ -8,7 +8,7 @@ for (const [precision, decodeTolerance] of [
 ] as const) {
   describeBackend(
     `ONNX Runtime, ${precision}`,
-    () => loadOnnx(DEMO_FOLDER, { precision, rowCount: 4, contextTokens: 2048 }),
+    () => loadOnnx(DEMO_FOLDER, { precision, rowCount: 4, contextTokens: 4096 }),
     { decodeTolerance },
   );
 }
